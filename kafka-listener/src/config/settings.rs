@@ -1,0 +1,125 @@
+//! What the rest of the library reads: one plain struct per listener, every field resolved and validated.
+//!
+//! Nothing here knows where a value came from; [`super::Origin`]s travel beside it for logs and errors.
+
+use std::time::Duration;
+
+use crate::failure::ErrorClass;
+
+/// Everything one listener container runs with.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration file")]
+pub(crate) struct ListenerSettings {
+    pub(crate) id: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) group_id: String,
+    /// `kafka.client_id` with the listener's id; consumers append `-n`.
+    pub(crate) client_id: String,
+    pub(crate) auto_startup: bool,
+    pub(crate) shared_group: bool,
+    pub(crate) missing_topics: MissingTopics,
+    /// `None`: one slot per assigned partition.
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) consumers: usize,
+
+    pub(crate) ack_mode: AckMode,
+    pub(crate) sync_commits: bool,
+    pub(crate) ack_time: Duration,
+    pub(crate) ack_count: u32,
+    pub(crate) commit_interval: Duration,
+    pub(crate) max_commit_delay: Duration,
+
+    pub(crate) auto_offset_reset: AutoOffsetReset,
+    pub(crate) session_timeout: Duration,
+    pub(crate) max_poll_interval: Duration,
+    pub(crate) max_poll_records: usize,
+
+    pub(crate) retry: RetrySettings,
+    pub(crate) on_failure: OnFailureTable,
+    pub(crate) on_corrupt: OnCorrupt,
+
+    pub(crate) revoke_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) limits: Limits,
+
+    /// The whole librdkafka configuration of this listener's consumers, names and values as librdkafka spells them;
+    /// `client.id` is set per consumer by the engine.
+    pub(crate) client_properties: Vec<(String, secrecy::SecretString)>,
+}
+
+/// When the framework asks for a commit. Names are Spring's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AckMode {
+    /// After each record.
+    Record,
+    /// When work is finished, at most every `commit_interval`.
+    Batch,
+    /// Every `ack_time`.
+    Time,
+    /// Every `ack_count` records.
+    Count,
+    /// Every `ack_time` or `ack_count` records, whichever comes first.
+    CountTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingTopics {
+    Wait,
+    Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AutoOffsetReset {
+    Earliest,
+    Latest,
+    Error,
+    /// Start this long before now where nothing is committed.
+    ByDuration(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RetrySettings {
+    /// Deliveries in all, the first included; `None`: for ever.
+    pub(crate) attempts: Option<u32>,
+    pub(crate) delay: Duration,
+    pub(crate) multiplier: f64,
+    pub(crate) max_delay: Duration,
+    /// Share of the delay that is drawn at random, 0.0 to 1.0.
+    pub(crate) jitter: f64,
+}
+
+/// What becomes of a record that will not be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    Hold,
+    Skip,
+    Stop,
+}
+
+/// `on_failure`: one action, or one per error class with a default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OnFailureTable {
+    pub(crate) default: OnFailure,
+    pub(crate) by_class: Vec<(ErrorClass, OnFailure)>,
+}
+
+impl OnFailureTable {
+    pub(crate) fn action(&self, class: &ErrorClass) -> OnFailure {
+        self.by_class.iter().find(|(named, _)| named == class).map_or(self.default, |(_, action)| *action)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnCorrupt {
+    Hold,
+    Skip,
+}
+
+/// Bounds per assigned partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) in_flight_records: usize,
+    pub(crate) in_flight_bytes: u64,
+    pub(crate) max_payload: u64,
+}

@@ -1,0 +1,266 @@
+//! Records as the engine hands them to listeners: one arena per hand-over, no allocation per record.
+//!
+//! Knows nothing of librdkafka and nothing of offsets to commit.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::state::States;
+
+/// A topic name and a partition number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    topic: Arc<str>,
+    partition: i32,
+}
+
+impl TopicPartition {
+    /// Names partition `partition` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition's number, from 0.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    pub(crate) fn shared_topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// A record's time, and who set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timestamp {
+    /// The message format carries none.
+    NotAvailable,
+    /// Set by the producer, in milliseconds since the Unix epoch.
+    CreateTime(i64),
+    /// Set by the broker when it appended the record, in milliseconds since the Unix epoch.
+    LogAppendTime(i64),
+}
+
+impl Timestamp {
+    /// Milliseconds since the Unix epoch.
+    pub fn to_millis(self) -> Option<i64> {
+        match self {
+            Self::NotAvailable => None,
+            Self::CreateTime(millis) | Self::LogAppendTime(millis) => Some(millis),
+        }
+    }
+
+    /// The same as a system time; `None` also for times before 1970.
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let millis = u64::try_from(self.to_millis()?).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
+    }
+}
+
+/// A place in a batch's arena; `ABSENT` is Kafka's null.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    pub(crate) const ABSENT: Self = Self { start: 0, len: u32::MAX };
+
+    pub(crate) fn new(start: usize, len: usize) -> Self {
+        match (u32::try_from(start), u32::try_from(len)) {
+            (Ok(start), Ok(len)) if len != u32::MAX => Self { start, len },
+            _ => unreachable!("an arena holds at most one drain, which is bounded below 4 GiB"),
+        }
+    }
+
+    fn range(self) -> Option<std::ops::Range<usize>> {
+        (self.len != u32::MAX).then(|| self.start as usize..self.start as usize + self.len as usize)
+    }
+}
+
+/// One record's places in its batch's arena.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawRecord {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) key: Span,
+    pub(crate) payload: Span,
+    /// Encoded by [`encode_header`], one after the other; `ABSENT` when there are none.
+    pub(crate) headers: Span,
+}
+
+/// Consecutive records of one partition, copied out of librdkafka in one go.
+#[derive(Debug)]
+pub(crate) struct RecordBatch {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) arena: Bytes,
+    pub(crate) records: Vec<RawRecord>,
+}
+
+/// Appends one header to an arena: name length, name, value length (`u32::MAX` is null), value.
+pub(crate) fn encode_header(arena: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1).to_ne_bytes();
+    arena.extend_from_slice(&length(name));
+    arena.extend_from_slice(name);
+    match value {
+        Some(value) => {
+            arena.extend_from_slice(&length(value));
+            arena.extend_from_slice(value);
+        }
+        None => arena.extend_from_slice(&u32::MAX.to_ne_bytes()),
+    }
+}
+
+/// What the generated code and the extractors see of one record: borrowed, `Copy`, free to make.
+#[derive(Clone, Copy)]
+pub struct RecordContext<'r> {
+    batch: &'r RecordBatch,
+    record: &'r RawRecord,
+    delivery: &'r Delivery<'r>,
+}
+
+/// What one delivery adds to the record: who handles it, and which attempt this is.
+#[derive(Debug)]
+pub(crate) struct Delivery<'r> {
+    pub(crate) listener: &'r str,
+    pub(crate) group_id: &'r str,
+    pub(crate) states: &'r States,
+    /// From 1.
+    pub(crate) attempt: u32,
+    /// Kept alive by blocking code until it has really ended: the slot and the partition's ownership.
+    pub(crate) tenure: &'r Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl<'r> RecordContext<'r> {
+    pub(crate) fn new(batch: &'r RecordBatch, index: usize, delivery: &'r Delivery<'r>) -> Self {
+        Self { batch, record: &batch.records[index], delivery }
+    }
+
+    /// The topic the record was read from.
+    pub fn topic(&self) -> &'r str {
+        self.batch.topic_partition.topic()
+    }
+
+    /// The topic and partition the record was read from.
+    pub fn topic_partition(&self) -> &'r TopicPartition {
+        &self.batch.topic_partition
+    }
+
+    /// The partition the record was read from.
+    pub fn partition(&self) -> i32 {
+        self.batch.topic_partition.partition()
+    }
+
+    /// The record's offset in its partition.
+    pub fn offset(&self) -> i64 {
+        self.record.offset
+    }
+
+    /// The record's time.
+    pub fn timestamp(&self) -> Timestamp {
+        self.record.timestamp
+    }
+
+    /// The key's bytes; `None` is Kafka's null key.
+    pub fn key(&self) -> Option<&'r [u8]> {
+        self.slice(self.record.key)
+    }
+
+    /// The payload's bytes; `None` is Kafka's null payload, a tombstone.
+    pub fn payload(&self) -> Option<&'r [u8]> {
+        self.slice(self.record.payload)
+    }
+
+    /// The payload as a reference-counted handle that keeps the whole hand-over in memory while it lives.
+    pub(crate) fn payload_bytes(&self) -> Option<Bytes> {
+        self.record.payload.range().map(|range| self.batch.arena.slice(range))
+    }
+
+    /// The headers in the order of the record, repeated names included; a value may be null.
+    pub fn headers(&self) -> HeaderIter<'r> {
+        HeaderIter { rest: self.slice(self.record.headers).unwrap_or_default() }
+    }
+
+    /// The id of the listener that handles the record.
+    pub fn listener_id(&self) -> &'r str {
+        self.delivery.listener
+    }
+
+    /// The consumer group that the record is handled for.
+    pub fn group_id(&self) -> &'r str {
+        self.delivery.group_id
+    }
+
+    /// How often this record has been handed to the handler in this process, this time included.
+    pub fn attempt(&self) -> u32 {
+        self.delivery.attempt
+    }
+
+    pub(crate) fn states(&self) -> &'r States {
+        self.delivery.states
+    }
+
+    pub(crate) fn tenure(&self) -> Arc<dyn std::any::Any + Send + Sync> {
+        Arc::clone(self.delivery.tenure)
+    }
+
+    fn slice(&self, span: Span) -> Option<&'r [u8]> {
+        span.range().map(|range| &self.batch.arena[range])
+    }
+}
+
+impl fmt::Debug for RecordContext<'_> {
+    /// Names the record; payload, key and headers stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.batch.topic_partition, self.record.offset)
+    }
+}
+
+/// The headers of one record; made by [`RecordContext::headers`].
+#[derive(Clone, Debug)]
+pub struct HeaderIter<'r> {
+    rest: &'r [u8],
+}
+
+impl<'r> HeaderIter<'r> {
+    fn take(&mut self, length: usize) -> &'r [u8] {
+        let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    fn take_length(&mut self) -> Option<u32> {
+        self.take(4).try_into().ok().map(u32::from_ne_bytes)
+    }
+}
+
+impl<'r> Iterator for HeaderIter<'r> {
+    /// A name as bytes (Kafka does not promise UTF-8) and a value.
+    type Item = (&'r [u8], Option<&'r [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = self.take_length()?;
+        let name = self.take(length as usize);
+        let value = match self.take_length()? {
+            u32::MAX => None,
+            length => Some(self.take(length as usize)),
+        };
+        Some((name, value))
+    }
+}
