@@ -3,7 +3,10 @@
 
 mod config;
 mod definition;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod failure;
+mod kafka;
 mod record;
 mod state;
 mod worker;
