@@ -1,0 +1,3 @@
+//! Behaviour on a real Kafka: one binary, a module per behaviour.
+
+mod broker;
