@@ -1,0 +1,154 @@
+//! What the answer to a commit changes.
+
+use std::time::Duration;
+
+use super::partition::{Entry, Outstanding, Partition, Refusal, Refusals, earlier};
+use super::verdict::{Verdict, may_have_been_applied};
+use super::{CommitAnswer, CommitCoordinator, CommitEvent, Membership, Serial, code};
+use crate::clock::Instant;
+use crate::record::TopicPartition;
+
+/// The first retry after a retriable error, doubled up to [`RETRY_MAX`].
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The same for a partition that the broker refuses.
+const REFUSED_FIRST: Duration = Duration::from_secs(1);
+const REFUSED_MAX: Duration = Duration::from_secs(30);
+
+/// One partition's share of an answer.
+struct Answer {
+    serial: Serial,
+    is_final: bool,
+    code: i32,
+    now: Instant,
+    round_trip: Duration,
+}
+
+impl CommitCoordinator {
+    /// Takes the answer to a request. An unknown serial, or one answered before, changes nothing.
+    pub(crate) fn answered(&mut self, serial: Serial, now: Instant, answer: &CommitAnswer) -> Vec<CommitEvent> {
+        let Some(index) = self.outstanding.iter().position(|request| request.serial == serial) else {
+            return Vec::new();
+        };
+        let Outstanding { is_final, sent_at, entries, .. } = self.outstanding.swap_remove(index);
+        let round_trip = now.saturating_since(sent_at);
+        let mut events = Vec::with_capacity(entries.len());
+        let mut confirmed = false;
+        for entry in entries {
+            let code = match answer {
+                Err(code) => *code,
+                // A partition that the answer leaves out is in doubt, not committed.
+                Ok(codes) => codes
+                    .iter()
+                    .find(|(topic_partition, _)| *topic_partition == entry.topic_partition)
+                    .map_or(code::LOCAL_INTR, |(_, code)| *code),
+            };
+            confirmed |= code == code::NO_ERROR;
+            events.push(self.settle(entry, &Answer { serial, is_final, code, now, round_trip }));
+        }
+        if let Membership::Doubted { since, not_before } = &mut self.membership {
+            if confirmed && serial > *since {
+                self.membership = Membership::Confirmed;
+                events.push(CommitEvent::MembershipConfirmed);
+            } else if serial > *since {
+                *not_before = Some(now + RETRY_FIRST);
+            }
+        }
+        events
+    }
+
+    fn settle(&mut self, entry: Entry, answer: &Answer) -> CommitEvent {
+        let in_rebalance = self.rebalancing || answer.is_final;
+        let grace = self.policy.generation_grace;
+        let Some(partition) = self.partitions.get_mut(&entry.topic_partition) else {
+            return CommitEvent::Ignored { topic_partition: entry.topic_partition, epoch: entry.epoch };
+        };
+        partition.recount_sent(&entry.topic_partition, &self.outstanding);
+        let event = if partition.epoch != entry.epoch || answer.serial < partition.acknowledged_by {
+            partition.take_outdated(entry, answer)
+        } else {
+            partition.take(entry, answer, in_rebalance, grace)
+        };
+        self.any_asked |= partition.asked_since.is_some();
+        event
+    }
+}
+
+impl Partition {
+    fn take(&mut self, entry: Entry, answer: &Answer, in_rebalance: bool, grace: Duration) -> CommitEvent {
+        let Entry { topic_partition, epoch, offset, asked_since } = entry;
+        let code = answer.code;
+        let verdict = self.verdict(answer, in_rebalance, grace);
+        if verdict == Verdict::Committed {
+            self.acknowledged = Some(offset);
+            self.acknowledged_by = answer.serial;
+            self.refusals = Refusals::default();
+            self.uncertain = false;
+            return CommitEvent::Committed { topic_partition, offset, round_trip: answer.round_trip };
+        }
+        self.uncertain |= may_have_been_applied(code);
+        self.asked_since = earlier(self.asked_since, asked_since);
+        match verdict {
+            Verdict::Fenced => {
+                self.refuse(answer, RETRY_FIRST, RETRY_MAX);
+                self.fenced = true;
+                self.asked_since = None;
+                CommitEvent::Lost { topic_partition, epoch, code }
+            }
+            Verdict::Failed => {
+                self.refuse(answer, REFUSED_FIRST, REFUSED_MAX);
+                CommitEvent::Failed { topic_partition, offset, code, failures: self.refusals.count }
+            }
+            _ => {
+                self.refuse(answer, RETRY_FIRST, RETRY_MAX);
+                CommitEvent::Retrying { topic_partition, offset, code }
+            }
+        }
+    }
+
+    /// The answer to a request that a newer one, or a newer epoch, has overtaken: the broker may have stored it last.
+    fn take_outdated(&mut self, entry: Entry, answer: &Answer) -> CommitEvent {
+        let Entry { topic_partition, epoch, offset, asked_since } = entry;
+        let same_epoch = self.epoch == epoch;
+        let harmless = !may_have_been_applied(answer.code) || self.acknowledged == Some(offset);
+        if harmless || self.fenced {
+            return CommitEvent::Ignored { topic_partition, epoch };
+        }
+        // In another epoch the offset may belong to another log: nothing is known of what the broker holds.
+        self.acknowledged = if same_epoch { self.acknowledged.min(Some(offset)) } else { None };
+        if self.has_news() {
+            self.asked_since = earlier(self.asked_since, asked_since.or(Some(answer.now)));
+        }
+        CommitEvent::Overtaken { topic_partition, offset }
+    }
+
+    fn verdict(&mut self, answer: &Answer, in_rebalance: bool, grace: Duration) -> Verdict {
+        match Verdict::of(answer.code) {
+            Verdict::GenerationOver => {
+                let since = *self.refusals.generation_over_since.get_or_insert(answer.now);
+                let is_echo = in_rebalance || answer.now.saturating_since(since) < grace;
+                if is_echo { Verdict::Retriable } else { Verdict::Fenced }
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn refuse(&mut self, answer: &Answer, first: Duration, max: Duration) {
+        let refusals = &mut self.refusals;
+        let delay = first.saturating_mul(1 << refusals.count.min(16)).min(max);
+        refusals.count = refusals.count.saturating_add(1);
+        refusals.not_before = Some(answer.now + delay);
+        refusals.last = Some(Refusal { code: answer.code, at: answer.now, of_final: answer.is_final });
+    }
+
+    /// What is still out there after a request of this partition was answered.
+    fn recount_sent(&mut self, topic_partition: &TopicPartition, outstanding: &[Outstanding]) {
+        (self.sent, self.sent_since) = (None, None);
+        for entry in outstanding.iter().flat_map(|request| &request.entries) {
+            if entry.topic_partition == *topic_partition && entry.epoch == self.epoch {
+                self.sent = self.sent.max(Some(entry.offset));
+                self.sent_since = earlier(self.sent_since, entry.asked_since);
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! What to commit and when, and what the answers mean, for one consumer.
+//!
+//! Pure: the poll loop tells it of assignments, progress and answers, and sends what it is given. It never sends more
+//! than one request at a time, but for the final commit of a revoke or a close, which may overtake one.
+
+mod answer;
+mod final_commit;
+mod partition;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use final_commit::CommitOutcome;
+#[cfg_attr(not(test), expect(unused_imports, reason = "the engine that uses these comes next"))]
+pub(crate) use final_commit::{FinalOutcome, FinalStep};
+use partition::{Entry, Outstanding, Partition, earlier};
+pub(crate) use verdict::code;
+
+use crate::clock::Instant;
+use crate::config::{AckMode, ListenerSettings};
+use crate::epoch::Epoch;
+use crate::offset_tracker::CommitOffset;
+use crate::record::TopicPartition;
+
+/// The settings that decide when a commit is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitPolicy {
+    pub(crate) ack_mode: AckMode,
+    pub(crate) commit_interval: Duration,
+    pub(crate) ack_time: Duration,
+    pub(crate) ack_count: u32,
+    pub(crate) max_commit_delay: Duration,
+    /// How long `ILLEGAL_GENERATION` may be the echo of a rebalance that has not reached us yet. Librdkafka's commits
+    /// queue behind a pending `JoinGroup` and are then answered with it, before any callback tells of the rebalance;
+    /// a membership that is really over is told by a lost callback at once. `session_timeout`.
+    pub(crate) generation_grace: Duration,
+}
+
+impl From<&ListenerSettings> for CommitPolicy {
+    fn from(settings: &ListenerSettings) -> Self {
+        Self {
+            ack_mode: settings.ack_mode,
+            commit_interval: settings.commit_interval,
+            ack_time: settings.ack_time,
+            ack_count: settings.ack_count,
+            max_commit_delay: settings.max_commit_delay,
+            generation_grace: settings.session_timeout,
+        }
+    }
+}
+
+/// The number of a request; later ones are greater. The request's opaque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Serial(u64);
+
+impl Serial {
+    pub(crate) const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) const fn as_raw(self) -> u64 {
+        self.0
+    }
+}
+
+/// Offsets to send now, each with the epoch that it was made in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommitRequest {
+    pub(crate) serial: Serial,
+    pub(crate) offsets: Vec<(TopicPartition, Epoch, CommitOffset)>,
+}
+
+/// How a request was answered: a code per partition in any order (0 is no error), or one code for all of it.
+pub(crate) type CommitAnswer = Result<Vec<(TopicPartition, i32)>, i32>;
+
+/// What an answer came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CommitEvent {
+    Committed {
+        topic_partition: TopicPartition,
+        offset: CommitOffset,
+        round_trip: Duration,
+    },
+    /// It will be sent again, with the watermark of then.
+    Retrying {
+        topic_partition: TopicPartition,
+        offset: CommitOffset,
+        code: i32,
+    },
+    /// The member is fenced. Nothing more is committed for the partition in this epoch: run the lost path.
+    Lost {
+        topic_partition: TopicPartition,
+        epoch: Epoch,
+        code: i32,
+    },
+    /// The broker refuses this partition; it is tried again ever more slowly, the others go on.
+    Failed {
+        topic_partition: TopicPartition,
+        offset: CommitOffset,
+        code: i32,
+        failures: u32,
+    },
+    /// An older request was answered after a newer one, so the broker may hold the older offset: sent again.
+    Overtaken {
+        topic_partition: TopicPartition,
+        offset: CommitOffset,
+    },
+    /// The answer is of an ended epoch, or the partition is gone.
+    Ignored {
+        topic_partition: TopicPartition,
+        epoch: Epoch,
+    },
+    /// A commit sent after [`CommitCoordinator::doubt_membership`] was acknowledged.
+    MembershipConfirmed,
+}
+
+/// The commits of one consumer.
+#[derive(Debug)]
+pub(crate) struct CommitCoordinator {
+    policy: CommitPolicy,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// At most one normal and one final request.
+    outstanding: Vec<Outstanding>,
+    last_serial: Serial,
+    last_asked: Option<Instant>,
+    /// Some partition may have finished work that was not asked for yet. Spares quiet turns the search.
+    any_news: bool,
+    /// Some partition may wait for being sent.
+    any_asked: bool,
+    /// Records finished since a commit was asked for, over all partitions.
+    finished_since_asked: u64,
+    held_until: Option<Instant>,
+    rebalancing: bool,
+    membership: Membership,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    Confirmed,
+    /// Answers to requests up to `since` say nothing about now.
+    Doubted {
+        since: Serial,
+        not_before: Option<Instant>,
+    },
+}
+
+impl CommitCoordinator {
+    pub(crate) fn new(policy: CommitPolicy) -> Self {
+        Self {
+            policy,
+            partitions: BTreeMap::new(),
+            outstanding: Vec::new(),
+            last_serial: Serial(0),
+            last_asked: None,
+            any_news: false,
+            any_asked: false,
+            finished_since_asked: 0,
+            held_until: None,
+            rebalancing: false,
+            membership: Membership::Confirmed,
+        }
+    }
+
+    /// Begins an epoch of a partition: an assignment, a seek or a log reset. `committed` is what the broker holds;
+    /// `None` where that must not bound us: nothing is committed, or reading starts below it on purpose.
+    pub(crate) fn assign(&mut self, topic_partition: TopicPartition, epoch: Epoch, committed: Option<CommitOffset>) {
+        match self.partitions.get_mut(&topic_partition) {
+            Some(partition) if partition.epoch >= epoch => {}
+            Some(partition) => *partition = Partition::new(epoch, committed),
+            None => {
+                self.partitions.insert(topic_partition, Partition::new(epoch, committed));
+            }
+        }
+    }
+
+    /// Ends a partition: revoked (after its final commit) or lost. Answers still to come for it are ignored.
+    pub(crate) fn remove(&mut self, topic_partition: &TopicPartition) {
+        self.partitions.remove(topic_partition);
+    }
+
+    /// Notes the offset of the first record that an epoch handed over.
+    pub(crate) fn started_at(&mut self, topic_partition: &TopicPartition, epoch: Epoch, offset: i64) {
+        if let Some(partition) = self.current(topic_partition, epoch) {
+            partition.started_at.get_or_insert(CommitOffset::at(offset));
+        }
+    }
+
+    /// Notes a tracker's watermark and count of finished records. `false`: the epoch is over or frozen, and nothing
+    /// was taken. The watermark never goes back.
+    pub(crate) fn progress(
+        &mut self,
+        topic_partition: &TopicPartition,
+        epoch: Epoch,
+        watermark: Option<CommitOffset>,
+        finished: u64,
+    ) -> bool {
+        let Some(partition) = self.current(topic_partition, epoch).filter(|partition| !partition.frozen) else {
+            return false;
+        };
+        let newly_finished = finished.saturating_sub(partition.finished);
+        partition.finished += newly_finished;
+        partition.watermark = partition.watermark.max(watermark);
+        self.finished_since_asked += newly_finished;
+        self.any_news = true;
+        true
+    }
+
+    /// Takes no more progress of a partition: its final commit is about to be made.
+    pub(crate) fn freeze(&mut self, topic_partition: &TopicPartition) {
+        if let Some(partition) = self.partitions.get_mut(topic_partition) {
+            partition.frozen = true;
+        }
+    }
+
+    /// Sends nothing but final commits and confirmations before `until`. After an assign: librdkafka starts no new
+    /// partition while a commit is outstanding.
+    pub(crate) fn hold_until(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// Ends the hold: the new partitions deliver.
+    pub(crate) fn release_hold(&mut self) {
+        self.held_until = None;
+    }
+
+    /// Whether a rebalance or a close of ours is under way: from a revoke to the assign that follows it, and from the
+    /// begin of a close. `ILLEGAL_GENERATION` is then retried however long it takes.
+    pub(crate) fn set_rebalancing(&mut self, rebalancing: bool) {
+        self.rebalancing = rebalancing;
+        for partition in self.partitions.values_mut() {
+            partition.refusals.generation_over_since = None;
+        }
+    }
+
+    /// The process may have been away for longer than its membership lasts: the next request goes out at once and
+    /// covers every partition, new work or not.
+    pub(crate) fn doubt_membership(&mut self) {
+        self.membership = Membership::Doubted { since: self.last_serial, not_before: None };
+    }
+
+    /// A rebalance event confirms the membership as well as an acknowledged commit.
+    pub(crate) fn confirm_membership(&mut self) {
+        self.membership = Membership::Confirmed;
+    }
+
+    /// Whether workers may start records.
+    pub(crate) fn is_membership_confirmed(&self) -> bool {
+        self.membership == Membership::Confirmed
+    }
+
+    /// What is to be sent now, if anything. Cheap when there is nothing: call it on every turn.
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<CommitRequest> {
+        self.ask(now);
+        if !self.outstanding.is_empty() {
+            return None;
+        }
+        if let Membership::Doubted { not_before, .. } = self.membership {
+            if not_before.is_some_and(|not_before| now < not_before) {
+                return None;
+            }
+            let standing = |(key, partition): (&TopicPartition, &Partition)| {
+                Some((key.clone(), partition.epoch, partition.standing()?))
+            };
+            let offsets = self.partitions.iter().filter_map(standing).collect();
+            return self.send(offsets, false, now);
+        }
+        if !self.any_asked || self.held_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let asked = self.partitions.iter().filter(|(_, partition)| {
+            partition.asked_since.is_some()
+                && partition.is_behind()
+                && partition.refusals.not_before.is_none_or(|not_before| not_before <= now)
+        });
+        let offsets = asked.filter_map(|(key, partition)| Some((key.clone(), partition.epoch, partition.watermark?)));
+        let offsets = offsets.collect();
+        self.send(offsets, false, now)
+    }
+
+    /// When [`Self::tick`] has something to send or a partition stalls, if nothing else happens before.
+    pub(crate) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
+        let stalls = self.partitions.values().filter_map(Partition::unacknowledged_since);
+        let stall = stalls.map(|since| since + self.policy.max_commit_delay).filter(|at| *at > now).min();
+        let send = match self.membership {
+            _ if !self.outstanding.is_empty() => None,
+            Membership::Doubted { not_before, .. } => {
+                let any = self.partitions.values().any(|partition| partition.standing().is_some());
+                any.then(|| not_before.unwrap_or(now))
+            }
+            Membership::Confirmed => {
+                let behind = self.partitions.values().filter(|partition| partition.is_behind());
+                let ready = behind.filter_map(|partition| {
+                    let asked = partition.asked_since.or_else(|| self.due(now))?;
+                    Some(asked.max(partition.refusals.not_before.unwrap_or(now)))
+                });
+                ready.min().map(|at| at.max(self.held_until.unwrap_or(now)))
+            }
+        };
+        stall.into_iter().chain(send.map(|at| at.max(now))).min()
+    }
+
+    /// Whether a partition's commits have not got through for `max_commit_delay`: it is fed nothing until they do.
+    pub(crate) fn stalled(&self, topic_partition: &TopicPartition, now: Instant) -> bool {
+        let since = self.partitions.get(topic_partition).and_then(Partition::unacknowledged_since);
+        since.is_some_and(|since| now.saturating_since(since) >= self.policy.max_commit_delay)
+    }
+
+    /// What the broker holds for certain in the current epoch.
+    pub(crate) fn acknowledged(&self, topic_partition: &TopicPartition) -> Option<CommitOffset> {
+        self.partitions.get(topic_partition)?.acknowledged
+    }
+
+    /// Since when a request has been waiting for its answer.
+    pub(crate) fn outstanding_since(&self) -> Option<Instant> {
+        self.outstanding.iter().map(|request| request.sent_at).min()
+    }
+
+    /// Asks for a commit of all finished work when the mode says that it is time.
+    fn ask(&mut self, now: Instant) {
+        if !self.any_news {
+            return;
+        }
+        if self.last_asked.is_none() && matches!(self.policy.ack_mode, AckMode::Time | AckMode::CountTime) {
+            self.last_asked = Some(now);
+        }
+        if self.due(now).is_none_or(|due| now < due) {
+            return;
+        }
+        for partition in self.partitions.values_mut().filter(|partition| partition.has_news()) {
+            partition.asked_since.get_or_insert(now);
+            self.any_asked = true;
+            self.last_asked = Some(now);
+        }
+        self.any_news = false;
+        self.finished_since_asked = 0;
+    }
+
+    /// When the mode lets the next commit be asked for; `None`: not before more is finished.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let after = |interval: Duration| Some(self.last_asked.map_or(now, |last| last + interval));
+        let counted = self.finished_since_asked >= u64::from(self.policy.ack_count);
+        match self.policy.ack_mode {
+            AckMode::Record => Some(now),
+            AckMode::Batch => after(self.policy.commit_interval),
+            AckMode::Count | AckMode::CountTime if counted => Some(now),
+            AckMode::Count => None,
+            AckMode::Time | AckMode::CountTime => after(self.policy.ack_time),
+        }
+    }
+
+    fn send(
+        &mut self,
+        offsets: Vec<(TopicPartition, Epoch, CommitOffset)>,
+        is_final: bool,
+        now: Instant,
+    ) -> Option<CommitRequest> {
+        if offsets.is_empty() {
+            return None;
+        }
+        self.last_serial = Serial(self.last_serial.0 + 1);
+        let serial = self.last_serial;
+        let mut entries = Vec::with_capacity(offsets.len());
+        for (topic_partition, epoch, offset) in &offsets {
+            let Some(partition) = self.current(topic_partition, *epoch) else { continue };
+            let asked_since = partition.asked_since.take().or_else(|| partition.is_behind().then_some(now));
+            partition.sent = partition.sent.max(Some(*offset));
+            partition.sent_since = earlier(partition.sent_since, asked_since);
+            entries.push(Entry {
+                topic_partition: topic_partition.clone(),
+                epoch: *epoch,
+                offset: *offset,
+                asked_since,
+            });
+        }
+        self.any_asked = self.partitions.values().any(|partition| partition.asked_since.is_some());
+        self.outstanding.push(Outstanding { serial, is_final, sent_at: now, entries });
+        Some(CommitRequest { serial, offsets })
+    }
+
+    fn current(&mut self, topic_partition: &TopicPartition, epoch: Epoch) -> Option<&mut Partition> {
+        self.partitions.get_mut(topic_partition).filter(|partition| partition.epoch == epoch)
+    }
+}

@@ -1,0 +1,111 @@
+//! The life of one partition in one epoch: consuming, draining, stopped.
+
+use super::{Interrupt, Phase, Reaction};
+use crate::clock::Instant;
+
+/// Where an epoch of a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifecycle {
+    /// Records are fed and started.
+    Consuming,
+    /// Nothing new starts; running code has until then.
+    Draining {
+        /// When it is cancelled.
+        until: Instant,
+    },
+    /// The epoch is over. Nothing that it does counts any more.
+    Stopped,
+}
+
+/// A phase that cannot follow the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a partition that is `{from}` cannot become `{to}`")]
+pub(crate) struct IllegalPhase {
+    from: Phase,
+    to: Phase,
+}
+
+/// Phase and lifecycle of one partition in one epoch. A new assignment makes a new one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartitionMachine {
+    phase: Phase,
+    lifecycle: Lifecycle,
+}
+
+impl PartitionMachine {
+    pub(crate) fn new() -> Self {
+        Self { phase: Phase::Idle, lifecycle: Lifecycle::Consuming }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
+    }
+
+    /// Whether the next record may be started, as far as the epoch is concerned.
+    pub(crate) fn may_start(&self) -> bool {
+        self.lifecycle == Lifecycle::Consuming && self.phase.may_become(Phase::Running)
+    }
+
+    /// Whether a drain has nothing to wait for.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lifecycle == Lifecycle::Stopped
+    }
+
+    /// Notes what the worker does now. A unit that ends while draining ends the epoch with it.
+    ///
+    /// # Errors
+    ///
+    /// The phase cannot follow the present one, or something would start in an epoch that is ending.
+    pub(crate) fn enter(&mut self, phase: Phase) -> Result<(), IllegalPhase> {
+        let starts = phase == Phase::Running && self.phase != Phase::Running;
+        if !self.phase.may_become(phase) || (starts && self.lifecycle != Lifecycle::Consuming) {
+            return Err(IllegalPhase { from: self.phase, to: phase });
+        }
+        self.phase = phase;
+        if matches!(self.lifecycle, Lifecycle::Draining { .. }) && phase.is_waiting() {
+            self.lifecycle = Lifecycle::Stopped;
+        }
+        Ok(())
+    }
+
+    /// Applies an interrupt; running code gets until `deadline` where the table lets it finish.
+    pub(crate) fn interrupt(&mut self, interrupt: Interrupt, deadline: Instant) -> Reaction {
+        let reaction = self.phase.on(interrupt);
+        match reaction {
+            Reaction::LeaveNow | Reaction::LeaveBehind => self.lifecycle = Lifecycle::Stopped,
+            Reaction::FinishFirst if interrupt.ends_epoch() => {
+                self.lifecycle = match self.lifecycle {
+                    Lifecycle::Consuming => Lifecycle::Draining { until: deadline },
+                    // A shorter budget cuts a longer one short, never the other way round.
+                    Lifecycle::Draining { until } => Lifecycle::Draining { until: until.min(deadline) },
+                    Lifecycle::Stopped => Lifecycle::Stopped,
+                };
+            }
+            Reaction::Cancel => {
+                self.phase = Phase::Cancelled;
+                if interrupt.ends_epoch() {
+                    self.lifecycle = Lifecycle::Stopped;
+                }
+            }
+            Reaction::Park => self.phase = Phase::Paused,
+            Reaction::FinishFirst | Reaction::Unaffected => {}
+        }
+        reaction
+    }
+
+    /// Ends a drain whose deadline has passed: what still runs is to be cancelled. `true`: it was so.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        match self.lifecycle {
+            Lifecycle::Draining { until } if until <= now => {
+                self.phase = Phase::Cancelled;
+                self.lifecycle = Lifecycle::Stopped;
+                true
+            }
+            _ => false,
+        }
+    }
+}

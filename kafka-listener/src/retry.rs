@@ -1,0 +1,117 @@
+//! Whether a failed record is tried again, when, and what becomes of it otherwise.
+//!
+//! Pure: the random share of a delay is an argument, and sleeping is the worker's business.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::config::{OnFailure, OnFailureTable, RetrySettings};
+use crate::failure::ErrorClass;
+use crate::record::TopicPartition;
+
+/// What to do with a record whose delivery failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Deliver it again after this long.
+    RetryAfter(Duration),
+    /// It will not be tried again.
+    Exhausted(OnFailure),
+}
+
+/// The failures of the record that a partition is at. A new record gets a new one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RetryState {
+    /// All failed deliveries in this process that are remembered.
+    failed: u32,
+    /// Those of this assignment: backoff starts fresh with each.
+    failed_here: u32,
+}
+
+impl RetryState {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes on after `failed` deliveries of earlier assignments, as [`AttemptMemory::recall`] knows them.
+    pub(crate) fn after(failed: u32) -> Self {
+        Self { failed, failed_here: 0 }
+    }
+
+    /// The number of the delivery that is under way or next, from 1.
+    pub(crate) fn attempt(self) -> u32 {
+        self.failed.saturating_add(1)
+    }
+
+    /// How many deliveries have failed.
+    pub(crate) fn failures(self) -> u32 {
+        self.failed
+    }
+
+    /// Counts a failed delivery and decides. `random` is drawn from 0.0 to 1.0.
+    pub(crate) fn failed(
+        &mut self,
+        class: &ErrorClass,
+        retryable: bool,
+        policy: &RetrySettings,
+        on_failure: &OnFailureTable,
+        random: f64,
+    ) -> Decision {
+        let delay = backoff(self.failed_here, policy, random);
+        self.failed = self.failed.saturating_add(1);
+        self.failed_here = self.failed_here.saturating_add(1);
+        let attempts_left = policy.attempts.is_none_or(|attempts| self.failed < attempts);
+        if retryable && attempts_left {
+            Decision::RetryAfter(delay)
+        } else {
+            Decision::Exhausted(on_failure.action(class))
+        }
+    }
+}
+
+/// The delay after the failure number `failures_before`, counted from 0: `delay × multiplier ^ n`, at most
+/// `max_delay`, of which the share `jitter` is drawn at random.
+fn backoff(failures_before: u32, policy: &RetrySettings, random: f64) -> Duration {
+    if policy.delay.is_zero() {
+        return Duration::ZERO;
+    }
+    let max = policy.max_delay.as_secs_f64();
+    let exponent = i32::try_from(failures_before).unwrap_or(i32::MAX);
+    // An overflow is infinite and ends at the cap.
+    let full = (policy.delay.as_secs_f64() * policy.multiplier.powi(exponent)).min(max).max(0.0);
+    let jitter = policy.jitter.clamp(0.0, 1.0);
+    let seconds = full * (1.0 - jitter + jitter * random.clamp(0.0, 1.0));
+    Duration::try_from_secs_f64(seconds).unwrap_or(policy.max_delay).min(policy.max_delay)
+}
+
+/// Failed deliveries that outlive an assignment: the record that each partition was at when it was taken away.
+///
+/// Kept where `attempts` is set only; one record per partition, so its size is bounded by the topics.
+#[derive(Debug, Default)]
+pub(crate) struct AttemptMemory {
+    records: HashMap<TopicPartition, (i64, u32)>,
+}
+
+impl AttemptMemory {
+    /// How many deliveries of this record have failed before.
+    pub(crate) fn recall(&self, topic_partition: &TopicPartition, offset: i64) -> u32 {
+        match self.records.get(topic_partition) {
+            Some(&(remembered, failed)) if remembered == offset => failed,
+            _ => 0,
+        }
+    }
+
+    /// Notes the failed deliveries of the record that a partition is at.
+    pub(crate) fn remember(&mut self, topic_partition: &TopicPartition, offset: i64, failed: u32) {
+        match self.records.get_mut(topic_partition) {
+            Some(record) => *record = (offset, failed),
+            None => {
+                self.records.insert(topic_partition.clone(), (offset, failed));
+            }
+        }
+    }
+
+    /// The partition has got past its record, or an operator asked for a fresh start.
+    pub(crate) fn forget(&mut self, topic_partition: &TopicPartition) {
+        self.records.remove(topic_partition);
+    }
+}
