@@ -1,11 +1,14 @@
 //! What the tests of the workspace share: a real Apache Kafka, an outside witness of it, and waiting with deadlines.
 
 pub mod broker;
+pub mod clock;
 mod eventually;
 pub mod kafka;
+pub mod mock;
 mod unique;
 
 pub use broker::{Cluster, ClusterOptions, broker};
 pub use eventually::{Outcome, eventually};
-pub use kafka::{Kafka, Record};
+pub use kafka::{CommitSampler, Isolation, Kafka, Record};
+pub use mock::MockKafka;
 pub use unique::unique;

@@ -3,7 +3,10 @@
 //! All of it talks to rdkafka directly and knows nothing of the library under test: it is the outside witness.
 
 mod admin;
+mod group;
 mod produce;
+mod read;
+mod sampler;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,8 +16,11 @@ use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::producer::Producer as _;
 
+pub use self::group::{Group, GroupMember, GroupOffsets};
 use self::produce::RecordProducer;
 pub use self::produce::{Delivered, Record, Transaction};
+pub use self::read::{Isolation, Stored};
+pub use self::sampler::{CommitSampler, Regress, Sample, Samples};
 
 /// How long a single request may take; what waits for a condition has a deadline of its own.
 pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
@@ -60,7 +66,7 @@ impl Kafka {
     /// When nobody answers.
     pub async fn brokers(&self) -> anyhow::Result<Vec<i32>> {
         self.blocking(|kafka| {
-            let metadata = kafka.producer()?.client().fetch_metadata(None, Duration::from_secs(5))?;
+            let metadata = kafka.producer()?.client().fetch_metadata(None, Duration::from_secs(2))?;
             Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
         })
         .await
