@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use crate::decode::DecodeError;
+
 /// The kinds of failure that `on_failure` can treat each in its own way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -24,6 +26,23 @@ pub enum ErrorClass {
     Retryable,
     /// A name given by [`Classify`].
     Named(Cow<'static, str>),
+}
+
+impl ErrorClass {
+    /// The class of that name; a name that is none of ours is [`ErrorClass::Named`].
+    pub(crate) fn from_name(name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        match &*name {
+            "decode" => Self::Decode,
+            "too_large" => Self::TooLarge,
+            "validation" => Self::Validation,
+            "timeout" => Self::Timeout,
+            "panic" => Self::Panic,
+            "terminal" => Self::Terminal,
+            "retryable" => Self::Retryable,
+            _ => Self::Named(name),
+        }
+    }
 }
 
 impl fmt::Display for ErrorClass {
@@ -86,7 +105,156 @@ impl ListenerError {
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for ListenerError {
+    /// Retryable, unless the error or one of its causes is a [`DecodeError`]: the same bytes fail the same way again.
     fn from(error: E) -> Self {
-        Self::retryable(error)
+        let source = error.into();
+        if DecodeError::is_behind(&*source) {
+            Self::of_class(source, ErrorClass::Decode, false)
+        } else {
+            Self::retryable(source)
+        }
+    }
+}
+
+/// An error that knows whether trying again may help. Implement it for the `E` of a listener's `Result<(), E>`; the
+/// attribute finds it there without being told.
+///
+/// Only the listener's own error type is asked. An error inside an `anyhow::Error` or another wrapper is not.
+///
+/// ```
+/// use kafka_listener::{Classification, Classify};
+///
+/// #[derive(Debug)]
+/// enum PaymentError {
+///     CardRefused,
+///     Unreachable(std::io::Error),
+/// }
+///
+/// impl Classify for PaymentError {
+///     fn classify(&self) -> Classification {
+///         match self {
+///             Self::CardRefused => Classification::terminal().named("card_refused"),
+///             Self::Unreachable(_) => Classification::retryable(),
+///         }
+///     }
+/// }
+/// # impl std::fmt::Display for PaymentError {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("payment") }
+/// # }
+/// # impl std::error::Error for PaymentError {}
+/// ```
+pub trait Classify {
+    /// Says what trying again would do.
+    fn classify(&self) -> Classification;
+}
+
+/// What [`Classify`] says of an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classification {
+    retryable: bool,
+    name: Option<Cow<'static, str>>,
+}
+
+impl Classification {
+    /// Trying again may help.
+    pub const fn retryable() -> Self {
+        Self { retryable: true, name: None }
+    }
+
+    /// Trying again cannot help: the record goes to `on_failure` at once.
+    pub const fn terminal() -> Self {
+        Self { retryable: false, name: None }
+    }
+
+    /// Adds the name that a table in `on_failure` knows the error by; the names of [`ErrorClass`] mean those classes.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    pub(crate) fn apply(self, source: Box<dyn Error + Send + Sync>) -> ListenerError {
+        let class = match self.name {
+            Some(name) => ErrorClass::from_name(name),
+            None if self.retryable => ErrorClass::Retryable,
+            None => ErrorClass::Terminal,
+        };
+        ListenerError::of_class(source, class, self.retryable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::io;
+
+    use super::*;
+
+    fn decode_error() -> DecodeError {
+        DecodeError::new::<u64>("text where a number is expected")
+    }
+
+    #[track_caller]
+    fn check(error: ListenerError, class: ErrorClass, retryable: bool) {
+        assert_eq!((error.class(), error.is_retryable()), (&class, retryable), "{error:?}");
+    }
+
+    #[test]
+    fn any_error_is_retryable_by_conversion() {
+        check(io::Error::other("away").into(), ErrorClass::Retryable, true);
+        check(anyhow::anyhow!("away").into(), ErrorClass::Retryable, true);
+        check("away".into(), ErrorClass::Retryable, true);
+    }
+
+    #[test]
+    fn terminal_is_chosen_on_purpose() {
+        check(ListenerError::terminal("no such product"), ErrorClass::Terminal, false);
+        check(ListenerError::retryable(decode_error()), ErrorClass::Retryable, true);
+    }
+
+    #[test]
+    fn a_decode_error_is_never_retried_however_deep_it_lies() {
+        #[derive(Debug)]
+        struct Wrapper(DecodeError);
+        impl fmt::Display for Wrapper {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("wrapped")
+            }
+        }
+        impl Error for Wrapper {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+
+        check(decode_error().into(), ErrorClass::Decode, false);
+        check(Wrapper(decode_error()).into(), ErrorClass::Decode, false);
+        check(anyhow::Error::new(decode_error()).into(), ErrorClass::Decode, false);
+        check(anyhow::Error::new(decode_error()).context("while reading").into(), ErrorClass::Decode, false);
+    }
+
+    #[test]
+    fn classification_gives_the_class_and_the_name() {
+        let apply = |classification: Classification| classification.apply("refused".into());
+        check(apply(Classification::retryable()), ErrorClass::Retryable, true);
+        check(apply(Classification::terminal()), ErrorClass::Terminal, false);
+        check(apply(Classification::retryable().named("busy")), ErrorClass::Named("busy".into()), true);
+        check(apply(Classification::terminal().named("validation")), ErrorClass::Validation, false);
+    }
+
+    #[test]
+    fn every_class_is_found_by_the_name_it_prints() {
+        for class in [
+            ErrorClass::Decode,
+            ErrorClass::TooLarge,
+            ErrorClass::Validation,
+            ErrorClass::Timeout,
+            ErrorClass::Panic,
+            ErrorClass::Terminal,
+            ErrorClass::Retryable,
+            ErrorClass::Named("card_refused".into()),
+        ] {
+            assert_eq!(ErrorClass::from_name(class.to_string()), class);
+        }
     }
 }

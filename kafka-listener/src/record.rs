@@ -138,8 +138,10 @@ pub struct RecordContext<'r> {
 /// What one delivery adds to the record: who handles it, and which attempt this is.
 #[derive(Debug)]
 pub(crate) struct Delivery<'r> {
-    pub(crate) listener: &'r str,
-    pub(crate) group_id: &'r str,
+    /// Shared, so that an extractor that outlives the record takes it without copying.
+    pub(crate) listener: &'r Arc<str>,
+    /// Shared for the same reason.
+    pub(crate) group_id: &'r Arc<str>,
     pub(crate) states: &'r States,
     /// From 1.
     pub(crate) attempt: u32,
@@ -194,7 +196,17 @@ impl<'r> RecordContext<'r> {
 
     /// The headers in the order of the record, repeated names included; a value may be null.
     pub fn headers(&self) -> HeaderIter<'r> {
-        HeaderIter { rest: self.slice(self.record.headers).unwrap_or_default() }
+        HeaderIter::new(self.slice(self.record.headers).unwrap_or_default())
+    }
+
+    /// The key as a handle like that of [`Self::payload_bytes`].
+    pub(crate) fn key_bytes(&self) -> Option<Bytes> {
+        self.record.key.range().map(|range| self.batch.arena.slice(range))
+    }
+
+    /// The encoded headers as a handle like that of [`Self::payload_bytes`].
+    pub(crate) fn header_bytes(&self) -> Bytes {
+        self.record.headers.range().map(|range| self.batch.arena.slice(range)).unwrap_or_default()
     }
 
     /// The id of the listener that handles the record.
@@ -204,6 +216,14 @@ impl<'r> RecordContext<'r> {
 
     /// The consumer group that the record is handled for.
     pub fn group_id(&self) -> &'r str {
+        self.delivery.group_id
+    }
+
+    pub(crate) fn shared_listener_id(&self) -> &'r Arc<str> {
+        self.delivery.listener
+    }
+
+    pub(crate) fn shared_group_id(&self) -> &'r Arc<str> {
         self.delivery.group_id
     }
 
@@ -232,13 +252,18 @@ impl fmt::Debug for RecordContext<'_> {
     }
 }
 
-/// The headers of one record; made by [`RecordContext::headers`].
+/// The headers of one record; made by [`RecordContext::headers`] and `Headers::iter`.
 #[derive(Clone, Debug)]
 pub struct HeaderIter<'r> {
     rest: &'r [u8],
 }
 
 impl<'r> HeaderIter<'r> {
+    /// Reads what [`encode_header`] wrote.
+    pub(crate) fn new(encoded: &'r [u8]) -> Self {
+        Self { rest: encoded }
+    }
+
     fn take(&mut self, length: usize) -> &'r [u8] {
         let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
         self.rest = rest;

@@ -1,0 +1,72 @@
+//! What a listener takes beside its payload.
+//!
+//! A listener's first parameter is its payload: any type that decodes, [`Option`] of one, [`ConsumerRecord<T>`] or
+//! [`RawPayload`]. Every further parameter is an extractor: a type that implements [`FromRecord`]. There are
+//! [`State`], [`Key`], [`Headers`] and [`RecordMetadata`]; write your own by implementing the trait.
+//!
+//! [`ConsumerRecord<T>`]: crate::ConsumerRecord
+
+mod consumer_record;
+mod headers;
+mod key;
+mod metadata;
+mod raw_payload;
+mod state;
+
+use std::error::Error;
+
+pub use crate::decode::{DecodeError, Payload};
+pub use crate::state::Requirements;
+pub use consumer_record::ConsumerRecord;
+pub use headers::{HeaderNotUtf8, Headers};
+pub use key::{FromKey, Key};
+pub use metadata::RecordMetadata;
+pub use raw_payload::RawPayload;
+pub use state::{State, StateNotGiven};
+
+use crate::record::RecordContext;
+
+/// Makes a listener's parameter from the record.
+///
+/// ```
+/// use kafka_listener::RecordContext;
+/// use kafka_listener::extract::{FromRecord, Headers, HeaderNotUtf8};
+///
+/// /// The tenant that a record belongs to.
+/// struct Tenant(Option<String>);
+///
+/// impl FromRecord for Tenant {
+///     type Rejection = HeaderNotUtf8;
+///
+///     fn from_record(record: RecordContext<'_>) -> Result<Self, HeaderNotUtf8> {
+///         let headers = Headers::of(record);
+///         Ok(Self(headers.get_str("tenant")?.map(str::to_owned)))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be extracted from a record",
+    label = "every parameter after the first is an extractor",
+    note = "extractors are `State<S>` with `S: Clone + Send + Sync + 'static`, `Key<K>`, `Headers`, `RecordMetadata` and types of your own that implement `kafka_listener::extract::FromRecord`",
+    note = "the payload is the first parameter: `async fn handle(order: Order, State(stock): State<Stock>)`"
+)]
+pub trait FromRecord: Sized {
+    /// Why it cannot be made. A terminal failure: the listener is not called, and the record is not tried again. Its
+    /// class is `decode` when it is or was caused by a [`DecodeError`], else `terminal`.
+    type Rejection: Into<Box<dyn Error + Send + Sync>>;
+
+    /// Declares the states it reads, so that what is missing is found at start. Does nothing unless implemented.
+    fn requirements(requirements: &mut Requirements) {
+        let _ = requirements;
+    }
+
+    /// Makes it. Runs in the partition's worker for every record and every attempt: it must not block.
+    ///
+    /// # Errors
+    ///
+    /// The record has not what the listener asks for.
+    fn from_record(record: RecordContext<'_>) -> Result<Self, Self::Rejection>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! What generated code calls. Not public API: it changes with the attribute, whose version is pinned to ours.
+//!
+//! Each check is a `const fn` with one bound, called in one constant on the user's own token: so a type that does not
+//! fit is reported once, there, in our words.
+
+use std::any::{Any, type_name};
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use inventory;
+
+pub use crate::decode::Payload;
+pub use crate::definition::{Attribute, AttributeValue, Handler, ListenerDefinition};
+pub use crate::extract::FromRecord;
+pub use crate::failure::ListenerError;
+pub use crate::outcome::{OutcomeOf, Probe, ViaClassify, ViaOutcome, outcome};
+pub use crate::record::RecordContext;
+pub use crate::state::Requirements;
+
+use crate::decode::DecodeError;
+use crate::failure::ErrorClass;
+use crate::worker::ErasedHandler;
+
+/// How a listener's payload is decoded.
+#[derive(Debug)]
+pub struct PayloadOf<T> {
+    decode: fn(RecordContext<'_>) -> Result<T, DecodeError>,
+}
+
+/// Checks that `T` is a payload.
+pub const fn payload<T: Payload>() -> PayloadOf<T> {
+    PayloadOf { decode: T::decode }
+}
+
+impl<T> PayloadOf<T> {
+    /// Decodes the record's payload.
+    #[inline]
+    pub fn decode(&self, record: RecordContext<'_>) -> Result<T, ListenerError> {
+        (self.decode)(record).map_err(|error| ListenerError::of_class(error, ErrorClass::Decode, false))
+    }
+
+    /// The type's name, for errors.
+    pub fn type_name(&self) -> &'static str {
+        type_name::<T>()
+    }
+}
+
+/// How one of a listener's further parameters is made.
+#[derive(Debug)]
+pub struct ExtractorOf<T> {
+    extract: fn(RecordContext<'_>) -> Result<T, ListenerError>,
+    requirements: fn(&mut Requirements),
+}
+
+/// Checks that `T` is an extractor.
+pub const fn extractor<T: FromRecord>() -> ExtractorOf<T> {
+    ExtractorOf { extract: extract::<T>, requirements: T::requirements }
+}
+
+#[inline]
+fn extract<T: FromRecord>(record: RecordContext<'_>) -> Result<T, ListenerError> {
+    T::from_record(record).map_err(|rejection| {
+        let rejection = rejection.into();
+        let class = if DecodeError::is_behind(&*rejection) { ErrorClass::Decode } else { ErrorClass::Terminal };
+        ListenerError::of_class(rejection, class, false)
+    })
+}
+
+impl<T> ExtractorOf<T> {
+    /// Makes the parameter.
+    #[inline]
+    pub fn extract(&self, record: RecordContext<'_>) -> Result<T, ListenerError> {
+        (self.extract)(record)
+    }
+
+    /// Declares what making it needs.
+    pub fn requirements(&self, requirements: &mut Requirements) {
+        (self.requirements)(requirements);
+    }
+}
+
+/// Checks that the listener's future may move between threads.
+///
+/// The opaque type is `Send` by its own declaration, so that the generated code around it raises no second error.
+#[inline]
+pub fn listener_future_must_be_send<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
+    future
+}
+
+/// Runs a plain function on the blocking pool.
+///
+/// The slot and the partition's ownership move into the closure: they come back when the code has really ended, also
+/// when the future of this call was dropped before. A call that the pool has not started by then never starts.
+pub fn run_blocking<R: Send + 'static>(
+    record: RecordContext<'_>,
+    listener: impl FnOnce() -> R + Send + 'static,
+) -> impl Future<Output = R> + Send {
+    in_blocking_pool(record.tenure(), listener)
+}
+
+/// Runs a listener's future to its end on the blocking pool, as [`run_blocking`] runs a function.
+pub fn run_blocking_future<F: Future<Output: Send + 'static>>(
+    record: RecordContext<'_>,
+    listener: impl FnOnce() -> F + Send + 'static,
+) -> impl Future<Output = F::Output> + Send {
+    let tenure = record.tenure();
+    async move {
+        let runtime = Handle::current();
+        in_blocking_pool(tenure, move || runtime.block_on(listener())).await
+    }
+}
+
+async fn in_blocking_pool<R: Send + 'static>(
+    tenure: Arc<dyn Any + Send + Sync>,
+    listener: impl FnOnce() -> R + Send + 'static,
+) -> R {
+    let span = tracing::Span::current();
+    let task = tokio::task::spawn_blocking(move || {
+        let _tenure = tenure;
+        span.in_scope(listener)
+    });
+    match AbortOnDropHandle::new(task).await {
+        Ok(outcome) => outcome,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down and started nothing: whoever waits for this is about to be dropped.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Makes the type-erased handler.
+pub fn erase<H: Handler>(handler: H) -> ErasedHandler {
+    Box::new(handler)
+}
+
+/// Checks a constant `id` at compile time; literals are checked by the attribute, with better words.
+pub const fn check_id(id: &str) {
+    assert!(!id.is_empty(), "`id` is empty");
+    let bytes = id.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        assert!(
+            matches!(bytes[at], b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-'),
+            "`id` has a character other than letters, digits, `_`, `.` and `-`"
+        );
+        at += 1;
+    }
+}
+
+/// Checks a constant string argument at compile time, as [`check_id`] does.
+pub const fn check_text(text: &str) {
+    assert!(!text.is_empty(), "the string is empty");
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at + 1 < bytes.len() {
+        match (bytes[at], bytes[at + 1]) {
+            (b'$', b'$') => at += 2,
+            (b'$', b'{') => {
+                while at < bytes.len() && bytes[at] != b'}' {
+                    at += 1;
+                }
+                assert!(at < bytes.len(), "`${{` is never closed; `$$` is a plain dollar");
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Checks a constant list of strings, as [`check_text`] does.
+pub const fn check_texts(texts: &[&str]) {
+    assert!(!texts.is_empty(), "the list is empty");
+    let mut at = 0;
+    while at < texts.len() {
+        check_text(texts[at]);
+        at += 1;
+    }
+}
+
+/// Checks a constant number and gives it the type that the definition holds.
+pub const fn count(count: usize) -> i64 {
+    assert!(0 < count && count <= i32::MAX as usize, "the number is not between 1 and 2147483647");
+    count as i64
+}
+
+#[cfg(test)]
+mod tests;
