@@ -1,0 +1,155 @@
+//! The attribute's arguments as written: names known and given once, values not looked at.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Expr, Path, Token};
+
+use crate::errors::Errors;
+
+/// What an argument's value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Texts,
+    Count,
+    Switch,
+    Path,
+}
+
+/// One argument that the attribute knows.
+#[derive(Debug)]
+pub(crate) struct Argument {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// A legal value, for messages.
+    pub(crate) example: &'static str,
+}
+
+/// Every argument, in the order of the documentation.
+pub(crate) const ARGUMENTS: &[Argument] = &[
+    Argument { name: "id", kind: Kind::Text, example: r#""request_payment""# },
+    Argument { name: "topic", kind: Kind::Text, example: r#""orders""# },
+    Argument { name: "topics", kind: Kind::Texts, example: r#"["orders", "returns"]"# },
+    Argument { name: "group_id", kind: Kind::Text, example: r#""order-service""# },
+    Argument { name: "concurrency", kind: Kind::Count, example: "3" },
+    Argument { name: "consumers", kind: Kind::Count, example: "1" },
+    Argument { name: "container_factory", kind: Kind::Text, example: r#""message-event""# },
+    Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
+    Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },
+    Argument { name: "profiles", kind: Kind::Texts, example: r#"["prod"]"# },
+    Argument { name: "client_id", kind: Kind::Text, example: r#""shop""# },
+    Argument { name: "properties", kind: Kind::Texts, example: r#"["fetch.min.bytes=1024"]"# },
+    Argument { name: "blocking", kind: Kind::Switch, example: "true" },
+    Argument { name: "crate", kind: Kind::Path, example: "my_crate::kafka_listener" },
+];
+
+/// An argument with the tokens it was written with.
+#[derive(Debug)]
+pub(crate) struct RawArgument {
+    pub(crate) key: Ident,
+    pub(crate) argument: &'static Argument,
+    pub(crate) value: RawValue,
+}
+
+#[derive(Debug)]
+pub(crate) enum RawValue {
+    Expr(Expr),
+    Path(Path),
+}
+
+/// The attribute's arguments, each name at most once.
+#[derive(Debug)]
+pub(crate) struct RawArgs {
+    pub(crate) arguments: Vec<RawArgument>,
+}
+
+impl RawArgs {
+    /// Takes what it can; after a fault it goes on behind the next comma.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut arguments: Vec<RawArgument> = Vec::new();
+        let parser = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                match parse_argument(input) {
+                    Ok(new) if arguments.iter().any(|old| old.key == new.key) => {
+                        errors.on(&new.key, format_args!("`{}` is given twice", new.key));
+                    }
+                    Ok(new) => arguments.push(new),
+                    Err(fault) => {
+                        errors.push(fault);
+                        skip_to_comma(input)?;
+                    }
+                }
+                if !input.is_empty() && !input.peek(Token![,]) {
+                    errors.push(input.error("expected `,` between two arguments"));
+                } else if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(fault) = parser.parse2(tokens) {
+            errors.push(fault);
+        }
+        Self { arguments }
+    }
+}
+
+fn parse_argument(input: ParseStream<'_>) -> syn::Result<RawArgument> {
+    if !input.peek(Ident::peek_any) {
+        return Err(input.error("expected `name = value`, such as `topic = \"orders\"`"));
+    }
+    let key = Ident::parse_any(input)?;
+    let argument = find(&key)?;
+    if !input.peek(Token![=]) {
+        let message = format!("`{key}` needs a value: `{key} = {}`", argument.example);
+        return Err(syn::Error::new(key.span(), message));
+    }
+    let equals: Token![=] = input.parse()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        let message = format!("`{key}` needs a value: `{key} = {}`", argument.example);
+        return Err(syn::Error::new_spanned(equals, message));
+    }
+    let value = match argument.kind {
+        Kind::Path => RawValue::Path(input.call(Path::parse_mod_style).map_err(|fault| {
+            syn::Error::new(fault.span(), format!("`{key}` is a path without quotes: `{key} = {}`", argument.example))
+        })?),
+        _ => RawValue::Expr(input.parse()?),
+    };
+    Ok(RawArgument { key, argument, value })
+}
+
+fn find(key: &Ident) -> syn::Result<&'static Argument> {
+    let written = key.to_string();
+    if let Some(argument) = ARGUMENTS.iter().find(|argument| argument.name == written) {
+        return Ok(argument);
+    }
+    // Spring's `groupId` and a forgotten plural are the usual slips.
+    let plain = |name: &str| name.replace('_', "").to_lowercase().trim_end_matches('s').to_owned();
+    let message = match ARGUMENTS.iter().find(|argument| plain(argument.name) == plain(&written)) {
+        Some(Argument { name, .. }) => format!("unknown argument `{written}`: did you mean `{name}`?"),
+        None => {
+            let legal: Vec<_> = ARGUMENTS.iter().map(|argument| format!("`{}`", argument.name)).collect();
+            format!("unknown argument `{written}`: expected one of {}", legal.join(", "))
+        }
+    };
+    Err(syn::Error::new(key.span(), message))
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<proc_macro2::TokenTree>()?;
+    }
+    Ok(())
+}
+
+impl RawArgument {
+    /// `name = value`, as it ought to be.
+    pub(crate) fn usage(&self) -> String {
+        format!("{} = {}", self.argument.name, self.argument.example)
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        self.key.span()
+    }
+}

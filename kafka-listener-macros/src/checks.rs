@@ -1,0 +1,82 @@
+//! Checks that only the compiler can make, each one constant on the user's own token.
+//!
+//! A constant mentions what it judges once: mentioned again, the compiler would report the same fault again.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use crate::model::{ListenerSignature, Setting, Value};
+
+pub(crate) const PAYLOAD: &str = "__KAFKA_LISTENER_PAYLOAD";
+pub(crate) const OUTCOME: &str = "__KAFKA_LISTENER_OUTCOME";
+
+pub(crate) fn constant(name: &str) -> Ident {
+    Ident::new(name, Span::call_site())
+}
+
+pub(crate) fn extractor(index: usize) -> Ident {
+    format_ident!("__KAFKA_LISTENER_EXTRACTOR_{}", index)
+}
+
+/// The constants of the parameters and the return type.
+pub(crate) fn of_signature(signature: &ListenerSignature<'_>) -> TokenStream {
+    let ListenerSignature { payload, extractors, output, .. } = signature;
+    let name = constant(PAYLOAD);
+    let payload = quote_spanned! {payload.span()=>
+        const #name: __kafka_listener::PayloadOf<#payload> = __kafka_listener::payload::<#payload>();
+    };
+    let extractors = extractors.iter().enumerate().map(|(index, extractor_type)| {
+        let name = extractor(index);
+        quote_spanned! {extractor_type.span()=>
+            const #name: __kafka_listener::ExtractorOf<#extractor_type> =
+                __kafka_listener::extractor::<#extractor_type>();
+        }
+    });
+    let name = constant(OUTCOME);
+    let outcome = match output {
+        Some(output) => quote_spanned! {output.span()=>
+            const #name: __kafka_listener::OutcomeOf<#output> = __kafka_listener::outcome::<#output>();
+        },
+        None => quote! {
+            const #name: __kafka_listener::OutcomeOf<()> = __kafka_listener::outcome::<()>();
+        },
+    };
+    quote! { #payload #(#extractors)* #outcome }
+}
+
+/// The constant of an argument's value, and the name of it.
+pub(crate) fn of_setting(setting: &Setting) -> (Ident, TokenStream) {
+    let name = constant(&format!("__KAFKA_LISTENER_{}", setting.key.to_string().to_uppercase()));
+    let tokens = match &setting.value {
+        Value::Text(text) => text_constant(&name, text, &constant("check_text")),
+        Value::Texts(texts) => {
+            let check = (!matches!(texts, syn::Expr::Array(_))).then(|| {
+                quote_spanned! {texts.span()=> const _: () = __kafka_listener::check_texts(#name); }
+            });
+            let borrow = matches!(texts, syn::Expr::Array(_)).then(|| quote_spanned!(texts.span()=> &));
+            quote_spanned! {texts.span()=>
+                const #name: &'static [&'static str] = #borrow #texts;
+                #check
+            }
+        }
+        Value::Count(count) => quote_spanned! {count.span()=>
+            const #name: i64 = __kafka_listener::count(#count);
+        },
+        Value::Switch(switch) => quote_spanned! {switch.span()=>
+            const #name: bool = #switch;
+        },
+    };
+    (name, tokens)
+}
+
+/// A string constant; what is not a literal is judged by `check` when the constant is evaluated.
+pub(crate) fn text_constant(name: &Ident, text: &syn::Expr, check: &Ident) -> TokenStream {
+    let check = (!matches!(text, syn::Expr::Lit(_))).then(|| {
+        quote_spanned! {text.span()=> const _: () = __kafka_listener::#check(#name); }
+    });
+    quote_spanned! {text.span()=>
+        const #name: &'static str = #text;
+        #check
+    }
+}

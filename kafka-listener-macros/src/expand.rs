@@ -1,0 +1,175 @@
+//! From the model to code: the item untouched, a type of the function's name that leads to the definition, and one
+//! anonymous constant with everything else.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::checks;
+use crate::model::{Id, Listener, ListenerSignature, Run, Setting, Value};
+
+/// `complete`: there was no fault; else nothing is registered, and what is right is still checked.
+pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool) -> TokenStream {
+    // An associated function cannot have a type beside it; its receiver is reported already.
+    if listener.function.signature.receiver().is_some() {
+        return item;
+    }
+    let conditions = &listener.function.conditions;
+    let visibility = &listener.function.visibility;
+    let function = &listener.function.signature.ident;
+    let krate = &listener.arguments.krate;
+    let (constants, attributes) = attributes(&listener.arguments.settings);
+    let id = id_constant(&listener.id);
+    let signature = listener.signature.as_ref().map(|signature| {
+        let checks = checks::of_signature(signature);
+        let handler = handler(function, signature);
+        quote! { #checks #handler }
+    });
+    let definition = match &listener.signature {
+        Some(signature) if complete => definition(function, signature, &attributes),
+        _ => fallback(function),
+    };
+    quote! {
+        // A listener owns what it takes and is async by contract, needed or not.
+        #[allow(clippy::unused_async, clippy::needless_pass_by_value)]
+        #item
+
+        #(#conditions)*
+        #[doc(hidden)]
+        #[allow(warnings, clippy::all, clippy::pedantic)]
+        #visibility enum #function {}
+
+        #(#conditions)*
+        #[doc(hidden)]
+        #[allow(warnings, clippy::all, clippy::pedantic)]
+        const _: () = {
+            use #krate::__private as __kafka_listener;
+            #id
+            #constants
+            #signature
+            #definition
+        };
+    }
+}
+
+fn id_constant(id: &Id<'_>) -> TokenStream {
+    let name = checks::constant("__KAFKA_LISTENER_ID");
+    match id {
+        Id::Given(text) => checks::text_constant(&name, text, &checks::constant("check_id")),
+        Id::Function(function) => quote! { const #name: &'static str = #function; },
+    }
+}
+
+/// The constants of all settings, and the list that the definition holds.
+fn attributes(settings: &[Setting]) -> (TokenStream, TokenStream) {
+    let mut constants = TokenStream::new();
+    let mut entries = TokenStream::new();
+    for setting in settings {
+        let (name, constant) = checks::of_setting(setting);
+        constants.extend(constant);
+        let key = setting.key.unraw().to_string();
+        let variant = match setting.value {
+            Value::Text(_) => quote!(Str),
+            Value::Texts(_) => quote!(List),
+            Value::Count(_) => quote!(Int),
+            Value::Switch(_) => quote!(Bool),
+        };
+        // On the user's token these two give its place, not the attribute's.
+        let value = setting.value.expr().span();
+        let (line, column) = (quote_spanned!(value=> ::core::line!()), quote_spanned!(value=> ::core::column!()));
+        entries.extend(quote! {
+            __kafka_listener::Attribute {
+                key: #key,
+                value: __kafka_listener::AttributeValue::#variant(#name),
+                line: #line,
+                column: #column,
+            },
+        });
+    }
+    (constants, quote! { &[#entries] })
+}
+
+/// The type that decodes, extracts, calls and settles.
+fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
+    let hygienic = |name: &str| Ident::new(name, Span::mixed_site());
+    let (payload, record, outcome) = (hygienic("payload"), hygienic("record"), hygienic("outcome"));
+    let payload_of = checks::constant(checks::PAYLOAD);
+    let outcome_of = checks::constant(checks::OUTCOME);
+    let parameters: Vec<_> = (0..signature.extractors.len())
+        .map(|index| format_ident!("parameter_{}", index, span = Span::mixed_site()))
+        .collect();
+    let extractors = (0..signature.extractors.len()).map(checks::extractor);
+    // The bounds of these three are judged on the function's name.
+    let call = quote_spanned! {function.span()=> #function(#payload #(, #parameters)*) };
+    let call = match signature.run {
+        Run::Async => quote_spanned! {function.span()=> __kafka_listener::listener_future_must_be_send(#call) },
+        Run::Blocking => quote_spanned! {function.span()=> __kafka_listener::run_blocking(#record, move || #call) },
+        Run::BlockingFuture => {
+            quote_spanned! {function.span()=> __kafka_listener::run_blocking_future(#record, move || #call) }
+        }
+    };
+    let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    quote! {
+        struct __KafkaListenerHandler;
+
+        impl __kafka_listener::Handler for __KafkaListenerHandler {
+            fn call<'r>(
+                &'r self,
+                #record: __kafka_listener::RecordContext<'r>,
+            ) -> impl ::core::future::Future<
+                Output = ::core::result::Result<(), __kafka_listener::ListenerError>,
+            > + ::core::marker::Send + 'r {
+                async move {
+                    use __kafka_listener::{ViaClassify as _, ViaOutcome as _};
+                    let #payload = #payload_of.decode(#record)?;
+                    #(let #parameters = #extractors.extract(#record)?;)*
+                    let #outcome = #call.await;
+                    (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome)
+                }
+            }
+        }
+    }
+}
+
+/// The description, the way to it by path, and its registration.
+fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &TokenStream) -> TokenStream {
+    let name = function.unraw().to_string();
+    let payload_of = checks::constant(checks::PAYLOAD);
+    let extractors = (0..signature.extractors.len()).map(checks::extractor);
+    quote! {
+        const __KAFKA_LISTENER_DEFINITION: __kafka_listener::ListenerDefinition =
+            __kafka_listener::ListenerDefinition {
+                id: __KAFKA_LISTENER_ID,
+                function: #name,
+                module: ::core::module_path!(),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                attributes: #attributes,
+                payload_type: || #payload_of.type_name(),
+                requirements: |requirements| { #(#extractors.requirements(requirements);)* },
+                handler: || __kafka_listener::erase(__KafkaListenerHandler),
+            };
+
+        impl #function {
+            #[doc(hidden)]
+            pub const fn __kafka_listener_definition() -> __kafka_listener::ListenerDefinition {
+                __KAFKA_LISTENER_DEFINITION
+            }
+        }
+
+        __kafka_listener::inventory::submit! { __KAFKA_LISTENER_DEFINITION }
+    }
+}
+
+/// Lets `listener!(function)` compile although there is no definition: the fault is reported where it is.
+fn fallback(function: &Ident) -> TokenStream {
+    quote! {
+        impl #function {
+            #[doc(hidden)]
+            pub const fn __kafka_listener_definition() -> ! {
+                ::core::panic!("the listener does not compile")
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+use std::collections::HashSet;
+
+use proc_macro2::Ident;
+use syn::ext::IdentExt;
+use syn::{Expr, ExprLit, Lit, LitBool, Path};
+
+use crate::args::{Kind, RawArgs, RawArgument, RawValue};
+use crate::errors::Errors;
+use crate::signature::Function;
+use crate::text;
+
+/// The arguments that are right; each one that is not was reported and is left out.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    id: Option<Expr>,
+    pub(crate) blocking: Option<LitBool>,
+    pub(crate) krate: Path,
+    /// One layer of the configuration.
+    pub(crate) settings: Vec<Setting>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) key: Ident,
+    pub(crate) value: Value,
+}
+
+/// A literal that was judged, or a constant expression that the compiler judges.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Text(Expr),
+    Texts(Expr),
+    Count(Expr),
+    Switch(Expr),
+}
+
+impl Value {
+    pub(crate) fn expr(&self) -> &Expr {
+        match self {
+            Self::Text(expr) | Self::Texts(expr) | Self::Count(expr) | Self::Switch(expr) => expr,
+        }
+    }
+}
+
+impl Arguments {
+    pub(crate) fn validate(raw: RawArgs, errors: &mut Errors) -> Self {
+        let mut arguments =
+            Self { id: None, blocking: None, krate: syn::parse_quote!(::kafka_listener), settings: Vec::new() };
+        if let [Some(topic), Some(topics)] =
+            ["topic", "topics"].map(|name| raw.arguments.iter().find(|argument| argument.argument.name == name))
+        {
+            let later = if raw.arguments.iter().position(|argument| argument.argument.name == "topic")
+                < raw.arguments.iter().position(|argument| argument.argument.name == "topics")
+            {
+                topics
+            } else {
+                topic
+            };
+            errors.at(later.span(), "`topic` and `topics` exclude each other: keep one of the two");
+        }
+        for argument in raw.arguments {
+            let found = errors.len();
+            let judged = judge(&argument, errors);
+            if found < errors.len() {
+                continue;
+            }
+            match (argument.argument.name, judged, argument.value) {
+                ("id", Some(Value::Text(id)), _) => arguments.id = Some(id),
+                ("blocking", Some(Value::Switch(Expr::Lit(ExprLit { lit: Lit::Bool(blocking), .. }))), _) => {
+                    arguments.blocking = Some(blocking);
+                }
+                (_, _, RawValue::Path(path)) => arguments.krate = path,
+                (_, Some(value), _) => arguments.settings.push(Setting { key: argument.key, value }),
+                (_, None, _) => {}
+            }
+        }
+        arguments
+    }
+}
+
+/// Checks one value. It is to be used only if no fault was added.
+fn judge(argument: &RawArgument, errors: &mut Errors) -> Option<Value> {
+    let RawValue::Expr(expr) = &argument.value else { return None };
+    let expr = without_groups(expr);
+    let name = argument.argument.name;
+    match argument.argument.kind {
+        Kind::Path => None,
+        Kind::Text => {
+            judge_text(argument, expr, errors);
+            Some(Value::Text(expr.clone()))
+        }
+        Kind::Texts => {
+            let list = match expr {
+                Expr::Reference(reference) => without_groups(&reference.expr),
+                other => other,
+            };
+            match list {
+                Expr::Array(array) => {
+                    judge_list(argument, array, errors);
+                    Some(Value::Texts(list.clone()))
+                }
+                Expr::Lit(_) => {
+                    let one = if name == "topics" { ", or `topic = \"orders\"`" } else { "" };
+                    errors.on(expr, format_args!("`{name}` is a list: `{}`{one}", argument.usage()));
+                    None
+                }
+                _ => Some(Value::Texts(expr.clone())),
+            }
+        }
+        Kind::Count => {
+            if let Expr::Lit(ExprLit { lit, .. }) = expr {
+                let in_range = |count: i64| (1..=i64::from(i32::MAX)).contains(&count);
+                match lit {
+                    Lit::Int(count) if count.base10_parse().is_ok_and(in_range) => {}
+                    Lit::Int(_) => errors.on(expr, format_args!("`{name}` is between 1 and {}", i32::MAX)),
+                    _ => errors.on(expr, format_args!("`{name}` is a number: `{}`", argument.usage())),
+                }
+            } else if let Expr::Unary(_) = expr {
+                errors.on(expr, format_args!("`{name}` is between 1 and {}", i32::MAX));
+            }
+            Some(Value::Count(expr.clone()))
+        }
+        Kind::Switch => {
+            match expr {
+                Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => {}
+                // The function is wrapped accordingly while it is compiled: no constant is known by then.
+                _ if name == "blocking" => errors.on(expr, "`blocking` is `true` or `false`, written out"),
+                Expr::Lit(_) => errors.on(expr, format_args!("`{name}` is `true` or `false`, without quotes")),
+                _ => {}
+            }
+            Some(Value::Switch(expr.clone()))
+        }
+    }
+}
+
+fn judge_list(argument: &RawArgument, array: &syn::ExprArray, errors: &mut Errors) {
+    if array.elems.is_empty() {
+        errors.on(array, format_args!("`{}` is empty: `{}`", argument.argument.name, argument.usage()));
+    }
+    let mut seen = HashSet::new();
+    for element in &array.elems {
+        if let Some(text) = judge_text(argument, without_groups(element), errors)
+            && !seen.insert(text)
+        {
+            errors.on(element, "is listed twice");
+        }
+    }
+}
+
+/// Checks one string; gives the text of a literal.
+fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Option<String> {
+    let name = argument.argument.name;
+    let Expr::Lit(ExprLit { lit, .. }) = expr else {
+        if let Expr::Array(_) | Expr::Reference(_) | Expr::Tuple(_) | Expr::Unary(_) | Expr::Closure(_) = expr {
+            let list = if name == "topic" { "; for several there is `topics`" } else { "" };
+            errors.on(expr, format_args!("`{name}` is a string: `{}`{list}", argument.usage()));
+        }
+        return None;
+    };
+    let Lit::Str(literal) = lit else {
+        errors.on(expr, format_args!("`{name}` takes strings: `{}`", argument.usage()));
+        return None;
+    };
+    let value = literal.value();
+    let content =
+        |rule: fn(&str) -> Option<String>| (!text::is_resolved_at_start(&value)).then(|| rule(&value)).flatten();
+    let fault = text::fault(&value).or_else(|| match name {
+        "id" => text::id_fault(&value),
+        "topic" | "topics" => content(text::topic_fault),
+        "ack_mode" => content(text::ack_mode_fault),
+        "properties" => text::property_fault(&value),
+        _ => None,
+    });
+    if let Some(fault) = fault {
+        let subject = if value.trim().is_empty() { name.to_owned() } else { value.clone() };
+        errors.on(literal, format_args!("`{subject}` {fault}"));
+    }
+    Some(value)
+}
+
+/// Looks through the invisible parentheses around what a `macro_rules!` passed on.
+fn without_groups(mut expr: &Expr) -> &Expr {
+    while let Expr::Group(group) = expr {
+        expr = &group.expr;
+    }
+    expr
+}
+
+/// What the listener is known by.
+#[derive(Debug)]
+pub(crate) enum Id<'f> {
+    Given(&'f Expr),
+    Function(String),
+}
+
+impl<'f> Id<'f> {
+    pub(crate) fn validate(function: &Function, arguments: &'f Arguments, errors: &mut Errors) -> Self {
+        if let Some(id) = &arguments.id {
+            return Self::Given(id);
+        }
+        let ident = &function.signature.ident;
+        let name = ident.unraw().to_string();
+        if let Some(fault) = text::id_fault(&name) {
+            errors.on(
+                ident,
+                format_args!("the function's name is the listener's id, and `{name}` {fault}; give `id = \"…\"`"),
+            );
+        }
+        Self::Function(name)
+    }
+}

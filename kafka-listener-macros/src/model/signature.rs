@@ -1,0 +1,222 @@
+use proc_macro2::Ident;
+use quote::ToTokens;
+use syn::visit::Visit;
+use syn::{FnArg, GenericArgument, PathArguments, PathSegment, ReturnType, Safety, Signature, Type, TypePath};
+
+use super::Arguments;
+use crate::errors::Errors;
+use crate::signature::Function;
+
+/// A signature that a listener may have, as far as types need not be known.
+#[derive(Debug)]
+pub(crate) struct ListenerSignature<'f> {
+    pub(crate) payload: &'f Type,
+    pub(crate) extractors: Vec<&'f Type>,
+    /// `None`: nothing is written.
+    pub(crate) output: Option<&'f Type>,
+    pub(crate) run: Run,
+}
+
+/// Where the function runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// In the partition's worker.
+    Async,
+    /// On the blocking pool.
+    Blocking,
+    /// On the blocking pool, which waits for its future.
+    BlockingFuture,
+}
+
+impl<'f> ListenerSignature<'f> {
+    pub(crate) fn validate(function: &'f Function, arguments: &Arguments, errors: &mut Errors) -> Option<Self> {
+        let found = errors.len();
+        let signature = &function.signature;
+        refuse_qualifiers(signature, errors);
+        let types: Vec<&Type> = signature.inputs.iter().filter_map(parameter_type).collect();
+        if let Some(payload) = types.first() {
+            judge_payload(payload, errors);
+        } else if signature.receiver().is_none() {
+            errors.at(signature.paren_token.span.join(), usage(&signature.ident));
+        }
+        for extractor in types.iter().skip(1) {
+            judge_owned(extractor, errors);
+        }
+        let output = match &signature.output {
+            ReturnType::Default => None,
+            ReturnType::Type(_, output) => Some(&**output),
+        };
+        if let Some(output) = output {
+            judge_output(output, errors);
+        }
+        let run = judge_run(signature, arguments, errors);
+        match types.split_first() {
+            Some((payload, extractors)) if found == errors.len() => {
+                Some(Self { payload, extractors: extractors.to_vec(), output, run })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn refuse_qualifiers(signature: &Signature, errors: &mut Errors) {
+    if let Some(constness) = &signature.constness {
+        errors.on(constness, "a listener cannot be `const`");
+    }
+    match &signature.safety {
+        Safety::Unsafe(safety) => {
+            errors.on(safety, "a listener cannot be `unsafe`: nobody is there to keep its contract")
+        }
+        Safety::Safe(safety) => errors.on(safety, "a listener cannot be a foreign function"),
+        Safety::Default => {}
+    }
+    if let Some(abi) = &signature.abi {
+        errors.on(abi, "a listener cannot be `extern`");
+    }
+    if !signature.generics.params.is_empty() {
+        let fault = "a listener cannot be generic: the type of its payload is known when it is registered";
+        errors.on(&signature.generics, fault);
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        errors.on(clause, "a listener has no `where` clause: it is not generic");
+    }
+    if let Some(receiver) = signature.receiver() {
+        errors.on(receiver, "a listener is a free function: inject what it needs with `State<S>` instead of `self`");
+    }
+    if let Some(variadic) = &signature.variadic {
+        errors.on(variadic, "a listener cannot be variadic");
+    }
+}
+
+fn parameter_type(parameter: &FnArg) -> Option<&Type> {
+    match parameter {
+        FnArg::Receiver(_) => None,
+        FnArg::Typed(parameter) => Some(without_groups(&parameter.ty)),
+    }
+}
+
+fn judge_run(signature: &Signature, arguments: &Arguments, errors: &mut Errors) -> Run {
+    match (&signature.asyncness, &arguments.blocking) {
+        (Some(_), Some(blocking)) if blocking.value => Run::BlockingFuture,
+        (Some(_), _) => Run::Async,
+        (None, Some(blocking)) if !blocking.value => {
+            let fault = "a plain `fn` always runs on the blocking pool: leave `blocking` out, or write `async fn`";
+            errors.on(blocking, fault);
+            Run::Blocking
+        }
+        (None, _) => Run::Blocking,
+    }
+}
+
+/// Refuses payloads that would decode, but hardly to what was meant.
+fn judge_payload(payload: &Type, errors: &mut Errors) {
+    let bytes = "the payload's bytes are `RawPayload`: no copy, and null is not empty";
+    match without_groups(payload) {
+        Type::Reference(reference) => match without_groups(&reference.elem) {
+            Type::Slice(slice) if is_u8(&slice.elem) => errors.on(payload, bytes),
+            Type::Path(path) if path.path.is_ident("str") => {
+                errors.on(payload, "a listener owns its payload: take `String` for a JSON string, or `RawPayload`");
+            }
+            _ => judge_owned(payload, errors),
+        },
+        Type::Array(array) if is_u8(&array.elem) => errors.on(payload, bytes),
+        Type::Path(path) => judge_payload_path(payload, path, bytes, errors),
+        _ => judge_owned(payload, errors),
+    }
+}
+
+fn judge_payload_path(payload: &Type, path: &TypePath, bytes: &str, errors: &mut Errors) {
+    let Some(segment) = path.path.segments.last() else { return };
+    let inner = only_argument(segment);
+    let shown = inner.map(|inner| inner.to_token_stream().to_string().replace(' ', "")).unwrap_or_default();
+    match (segment.ident.to_string().as_str(), inner) {
+        ("Bytes" | "BytesMut", None) => errors.on(payload, bytes),
+        ("Vec" | "Box" | "Arc" | "Rc", Some(inner)) if is_u8(inner) || is_bytes(inner) => errors.on(payload, bytes),
+        ("Vec", Some(_)) => errors.on(
+            payload,
+            format_args!(
+                "a listener takes one record at a time: take `{shown}`; batches are not available yet, and a record \
+                 that holds a JSON array goes into a type of your own around the `Vec`"
+            ),
+        ),
+        ("Batch", Some(_)) => {
+            errors.on(payload, format_args!("batches are not available yet: take `{shown}`, one record at a time"));
+        }
+        ("Option" | "ConsumerRecord", Some(inner)) => judge_payload(inner, errors),
+        ("State" | "Key", Some(_)) => {
+            errors.on(payload, format_args!("the payload comes first, and `{}` is an extractor", segment.ident));
+        }
+        _ => judge_owned(payload, errors),
+    }
+}
+
+fn is_bytes(of: &Type) -> bool {
+    matches!(of, Type::Slice(slice) if is_u8(&slice.elem))
+}
+
+fn is_u8(of: &Type) -> bool {
+    matches!(without_groups(of), Type::Path(path) if path.path.is_ident("u8"))
+}
+
+fn only_argument(segment: &PathSegment) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    let mut types = arguments.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Type(argument) => Some(argument),
+        _ => None,
+    });
+    match (types.next(), types.next()) {
+        (only, None) => only,
+        _ => None,
+    }
+}
+
+/// Refuses borrowed and unnamed types anywhere in a parameter's type.
+fn judge_owned(parameter: &Type, errors: &mut Errors) {
+    struct Judge<'e>(&'e mut Errors);
+    impl<'t> Visit<'t> for Judge<'_> {
+        fn visit_type_reference(&mut self, reference: &'t syn::TypeReference) {
+            if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static") {
+                return;
+            }
+            let owned = reference.elem.to_token_stream();
+            self.0.on(reference, format_args!("a listener owns its values: take `{owned}` instead of a reference"));
+        }
+
+        fn visit_type_impl_trait(&mut self, unnamed: &'t syn::TypeImplTrait) {
+            self.0.on(unnamed, "a listener names the types it takes: `impl Trait` could be any");
+        }
+    }
+    Judge(errors).visit_type(parameter);
+}
+
+fn judge_output(output: &Type, errors: &mut Errors) {
+    match without_groups(output) {
+        Type::ImplTrait(unnamed) => {
+            errors.on(unnamed, "a listener names what it returns: `()` or `Result<(), E>`; a future is an `async fn`");
+        }
+        Type::Never(never) => errors.on(never, "a listener returns: `()` or `Result<(), E>`"),
+        _ => {}
+    }
+}
+
+/// Looks through parentheses, and through the invisible ones around what a `macro_rules!` passed on.
+fn without_groups(mut of: &Type) -> &Type {
+    loop {
+        of = match of {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            other => return other,
+        };
+    }
+}
+
+fn usage(function: &Ident) -> String {
+    format!(
+        "listener `{function}` takes no payload; a listener is
+
+    async fn {function}(
+        payload: T,     // `T: DeserializeOwned`, `Option<T>`, `ConsumerRecord<T>` or `RawPayload`
+        extractor: X,   // any number: `State<S>`, `Key<K>`, `Headers`, `RecordMetadata`, or your own `FromRecord`
+    ) -> Result<(), E>  // or nothing"
+    )
+}

@@ -1,0 +1,102 @@
+//! Rules for the strings in the attribute, as far as they can be judged without the environment.
+
+/// The values that `ack_mode` takes.
+pub(crate) const ACK_MODES: &[&str] = &["record", "batch", "time", "count", "count_time"];
+
+/// Whether the string is resolved at start: until then nothing can be said about its content.
+pub(crate) fn is_resolved_at_start(text: &str) -> bool {
+    text.contains('$')
+}
+
+/// What is wrong with any string argument.
+pub(crate) fn fault(text: &str) -> Option<String> {
+    if text.trim().is_empty() {
+        return Some("is empty".to_owned());
+    }
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('$') {
+        rest = match after.as_bytes().first() {
+            Some(b'$') => &after[1..],
+            Some(b'{') => match after.split_once('}') {
+                Some((_, after)) => after,
+                None => {
+                    return Some("has a `${` that is never closed: write `${NAME}`, or `$$` for a dollar".to_owned());
+                }
+            },
+            _ => after,
+        };
+    }
+    None
+}
+
+/// What is wrong with a listener's id.
+pub(crate) fn id_fault(id: &str) -> Option<String> {
+    let wrong = id.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')))?;
+    Some(format!("has the character `{wrong}`: an id is made of ASCII letters, digits, `_`, `.` and `-`"))
+}
+
+/// What is wrong with a topic's name.
+pub(crate) fn topic_fault(topic: &str) -> Option<String> {
+    if let Some(wrong) = topic.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))) {
+        return Some(format!(
+            "has the character `{wrong}`: a topic's name is made of ASCII letters, digits, `_`, `.` and `-`"
+        ));
+    }
+    (topic.len() > 249 || topic == "." || topic == "..").then(|| "is not a name that Kafka allows".to_owned())
+}
+
+/// What is wrong with one of `properties`.
+pub(crate) fn property_fault(property: &str) -> Option<String> {
+    let key = property.split_once('=').map(|(key, _)| key.trim());
+    key.is_none_or(str::is_empty).then(|| "is not of the form `\"key=value\"`".to_owned())
+}
+
+/// What is wrong with an ack mode.
+pub(crate) fn ack_mode_fault(mode: &str) -> Option<String> {
+    let legal: Vec<_> = ACK_MODES.iter().map(|mode| format!("`{mode}`")).collect();
+    (!ACK_MODES.contains(&mode)).then(|| format!("is not an ack mode: expected one of {}", legal.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: fn(&str) -> Option<String>, legal: &[&str], illegal: &[&str]) {
+        for text in legal {
+            assert_eq!(rule(text), None, "{text:?}");
+        }
+        for text in illegal {
+            assert!(rule(text).is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_closed_and_dollars_escaped() {
+        check(
+            fault,
+            &["orders", "${TOPIC}", "${app.orders-topic:-orders}-${REGION}", "$${", "$$${X}", "a$", "$x", "${A}}"],
+            &["", " ", "${TOPIC", "${A}${", "$$${X", "${"],
+        );
+    }
+
+    #[test]
+    fn ids_are_plain_words() {
+        check(id_fault, &["request_payment", "a-b.c_9"], &["größe", "a b", "a/b", "${ID}"]);
+    }
+
+    #[test]
+    fn topics_have_kafkas_names() {
+        check(topic_fault, &["orders", "a.b-c_d9", "..."], &["or ders", "ordérs", ".", "..", &"o".repeat(250)]);
+    }
+
+    #[test]
+    fn properties_have_a_key_and_a_value() {
+        check(property_fault, &["a=b", "a=", "a = b=c"], &["a", "=b", " =b"]);
+    }
+
+    #[test]
+    fn ack_modes_are_those_that_exist() {
+        check(ack_mode_fault, &["record", "batch", "time", "count", "count_time"], &["manual", "Batch", "RECORD"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! A user's crate with every lint that we know of turned into an error.
+#![forbid(unsafe_code)]
+#![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
+#![deny(rust_2018_idioms, clippy::all, clippy::pedantic)]
+
+use std::fmt;
+
+use kafka_listener::extract::{Headers, Key, RawPayload, State};
+use kafka_listener::{
+    Classification, Classify, ConsumerRecord, ListenerError, RecordMetadata, kafka_listener, listener,
+};
+use serde::Deserialize;
+
+/// An order.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Order {
+    /// Its number.
+    pub order_id: String,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct Stock;
+
+/// Declared beside the function, for nobody else.
+const TOPIC: &str = "orders";
+
+/// Why stock is not reserved.
+#[derive(Debug)]
+pub enum StockError {
+    /// There is none.
+    SoldOut,
+}
+
+impl fmt::Display for StockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sold out")
+    }
+}
+
+impl std::error::Error for StockError {}
+
+impl Classify for StockError {
+    fn classify(&self) -> Classification {
+        Classification::terminal().named("sold_out")
+    }
+}
+
+/// Every argument.
+///
+/// # Errors
+///
+/// Never.
+#[kafka_listener(
+    id = "reserve",
+    topics = [TOPIC, "${app.returns:-returns}"],
+    group_id = "inventory-service",
+    concurrency = 3,
+    consumers = 1,
+    container_factory = "message-event",
+    ack_mode = "count_time",
+    auto_startup = false,
+    profiles = ["dev", "prod"],
+    client_id = concat!("shop", "-", "inventory"),
+    properties = ["fetch.min.bytes=1024"],
+)]
+pub async fn reserve_stock(
+    order: Order,
+    Key(key): Key<Option<String>>,
+    headers: Headers,
+    meta: RecordMetadata,
+    State(stock): State<Stock>,
+) -> Result<(), StockError> {
+    let _ = (order.order_id, key, headers, meta, stock);
+    Ok(())
+}
+
+/// No argument: the configuration file says the rest.
+#[kafka_listener]
+pub async fn configured_elsewhere(order: Option<Order>) {
+    drop(order);
+}
+
+#[kafka_listener(topic = TOPIC, group_id = "private")]
+async fn private_and_without_await(_order: Order) {}
+
+#[kafka_listener(topic = TOPIC, group_id = "plain")]
+fn plain(record: ConsumerRecord<Order>) -> anyhow::Result<()> {
+    anyhow::ensure!(record.offset() >= 0);
+    Ok(())
+}
+
+#[kafka_listener(topic = TOPIC, group_id = "blocking", blocking = true)]
+async fn blocking(payload: RawPayload) -> Result<(), ListenerError> {
+    tokio::task::yield_now().await;
+    let order: Order = payload.json()?;
+    drop(order);
+    Ok(())
+}
+
+#[kafka_listener]
+#[cfg(any())]
+async fn left_out(order: DoesNotExist) {}
+
+fn main() {
+    assert_eq!(listener!(reserve_stock).id, "reserve");
+    assert_eq!(listener!(configured_elsewhere).id, "configured_elsewhere");
+    assert_eq!(listener!(plain).function, "plain");
+}
