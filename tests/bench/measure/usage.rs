@@ -1,0 +1,53 @@
+//! CPU time, memory and the clock that all processes of the machine share.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+
+/// User and system time of this process, all threads, finished ones included.
+pub(crate) fn cpu_time() -> Duration {
+    // SAFETY: `getrusage` fills the struct that it is given; all zeros is a valid one.
+    #[expect(unsafe_code, reason = "the standard library has no CPU clock of the process")]
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    of(usage.ru_utime) + of(usage.ru_stime)
+}
+
+/// Nanoseconds of the monotonic clock, comparable between processes, which `Instant` is not.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+/// The largest resident set of this process until now.
+pub(crate) fn peak_resident_bytes() -> anyhow::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("read the memory of this process")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel tells no peak memory")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
+}
+
+fn of(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_takes_cpu_time_and_memory() {
+        let (cpu, clock) = (cpu_time(), monotonic_nanos());
+        let filled = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(filled.iter().map(|byte| u64::from(*byte)).sum::<u64>() > 0);
+        assert!(cpu_time() > cpu);
+        assert!(monotonic_nanos() > clock);
+        assert!(peak_resident_bytes().unwrap() >= 64 << 20);
+    }
+}
