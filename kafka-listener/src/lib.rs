@@ -4,7 +4,7 @@
 mod attribute;
 mod clock;
 mod commit;
-mod config;
+pub mod config;
 mod decode;
 mod definition;
 #[cfg(feature = "embedded")]

@@ -1,7 +1,38 @@
 //! From TOML, environment, builder and attributes to [`ListenerSettings`].
+//!
+//! Sources are read to trees of values with places ([`value`]), merged by table ([`layers`]), and read through the
+//! scopes of each listener ([`reader`], [`listener`]); one [`ConfigError`] tells everything that is wrong. What can be
+//! configured at all stands in one table ([`keys`]). Nothing here knows the engine.
 
+mod cluster;
+mod environment;
+mod file;
+mod keys;
+mod layers;
+mod lint;
+mod listener;
+mod parse;
+mod placeholders;
+mod properties;
+mod reader;
+mod report;
+mod select;
 mod settings;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use report::ConfigError;
 pub use settings::AckMode;
-#[expect(unused_imports, reason = "the layers that fill them come next")]
-pub(crate) use settings::*;
+pub use value::Value;
+
+#[expect(unused_imports, reason = "the registry that uses these comes next")]
+pub(crate) use {
+    cluster::ClusterSettings,
+    layers::{ConfigSource, Environment, Sources},
+    reader::Described,
+    select::{Resolved, ResolvedListener, resolve},
+    settings::*,
+    value::Origin,
+};

@@ -8,7 +8,6 @@ use crate::failure::ErrorClass;
 
 /// Everything one listener container runs with.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration file")]
 pub(crate) struct ListenerSettings {
     pub(crate) id: String,
     pub(crate) topics: Vec<String>,

@@ -1,0 +1,717 @@
+//! The table of keys: what can be configured, where, with which type, range and default.
+//!
+//! Reading, the JSON Schema, the reference page and the suggestions in errors all come from it.
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// As it would be written in the environment.
+    pub(crate) default: Option<&'static str>,
+    /// What the default is taken from, or why it is another one than librdkafka's.
+    pub(crate) default_from: &'static str,
+    pub(crate) doc: &'static str,
+    /// The properties of librdkafka that this key owns, separated by spaces.
+    pub(crate) librdkafka: &'static str,
+    /// What Spring users call it: below `spring.kafka.` or a word of its annotation or container.
+    pub(crate) spring: &'static str,
+    /// May the attribute set it?
+    pub(crate) attribute: bool,
+    /// Its value is never shown.
+    pub(crate) secret: bool,
+}
+
+/// The type of a key's value with its range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Boolean,
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
+    /// A text with a unit or milliseconds; the bounds are milliseconds.
+    Duration {
+        min: u64,
+        max: u64,
+    },
+    /// A text with a unit or bytes.
+    Size {
+        min: u64,
+        max: u64,
+    },
+    Text,
+    /// A list, or one text with commas.
+    Texts,
+    Choice(&'static [&'static str]),
+    /// `earliest`, `latest`, `error` or `by_duration:1h`.
+    OffsetReset,
+    /// Assignors of librdkafka, or Java's class names.
+    Assignors,
+    /// An action, or a table of actions by class of error.
+    OnFailure,
+    /// librdkafka's own names.
+    Properties,
+    /// Anything: the user's own values for placeholders.
+    Free,
+    /// Fixed keys.
+    Table(&'static [Key]),
+    /// A table of tables under names that the user chooses.
+    Named(&'static [Key]),
+}
+
+const DAY: u64 = 86_400_000;
+const HOUR: u64 = 3_600_000;
+
+const KEY: Key = Key {
+    name: "",
+    kind: Kind::Free,
+    default: None,
+    default_from: "",
+    doc: "",
+    librdkafka: "",
+    spring: "",
+    attribute: false,
+    secret: false,
+};
+
+/// The top level of the file.
+pub(crate) static ROOT: &[Key] = &[
+    Key {
+        name: "config_version",
+        kind: Kind::Integer { min: 1, max: 1 },
+        default: Some("1"),
+        default_from: "the only one there is",
+        doc: "Version of this format.",
+        ..KEY
+    },
+    Key {
+        name: "only",
+        kind: Kind::Texts,
+        default: Some(""),
+        default_from: "all that are linked in",
+        doc: "Ids of the listeners to run; empty: all that are linked in. The builder's `only` wins.",
+        ..KEY
+    },
+    Key {
+        name: "expected",
+        kind: Kind::Texts,
+        default: Some(""),
+        default_from: "nothing is expected",
+        doc: "Ids that must be linked in, whether they run or not: a guard against a listener lost by the linker.",
+        ..KEY
+    },
+    Key { name: "kafka", kind: Kind::Table(KAFKA), doc: "The cluster, and how to reach it.", ..KEY },
+    Key {
+        name: "listener",
+        kind: Kind::Table(LISTENER),
+        doc: "Defaults of every listener.",
+        spring: "listener",
+        ..KEY
+    },
+    Key {
+        name: "container_factories",
+        kind: Kind::Named(LISTENER),
+        doc: "Named blocks of the same keys, chosen by `container_factory`.",
+        ..KEY
+    },
+    Key {
+        name: "listeners",
+        kind: Kind::Named(LISTENER),
+        doc: "The same keys for one listener, by its id; they win over the attribute.",
+        ..KEY
+    },
+    Key {
+        name: "profiles",
+        kind: Kind::Named(PROFILE),
+        doc: "The tables above once more by profile; they are laid over the file where the profile is active.",
+        spring: "spring.profiles",
+        ..KEY
+    },
+    Key { name: "app", kind: Kind::Free, doc: "Free values that placeholders may name.", ..KEY },
+];
+
+/// `[profiles.NAME]`.
+pub(crate) static PROFILE: &[Key] = &[
+    Key { name: "only", kind: Kind::Texts, ..KEY },
+    Key { name: "expected", kind: Kind::Texts, ..KEY },
+    Key { name: "kafka", kind: Kind::Table(KAFKA), ..KEY },
+    Key { name: "listener", kind: Kind::Table(LISTENER), ..KEY },
+    Key { name: "container_factories", kind: Kind::Named(LISTENER), ..KEY },
+    Key { name: "listeners", kind: Kind::Named(LISTENER), ..KEY },
+    Key { name: "app", kind: Kind::Free, ..KEY },
+];
+
+/// `[kafka]`.
+pub(crate) static KAFKA: &[Key] = &[
+    Key {
+        name: "bootstrap_servers",
+        kind: Kind::Texts,
+        default: Some("localhost:9092"),
+        default_from: "Spring Boot's",
+        doc: "Brokers to find the cluster by, `host:port`.",
+        librdkafka: "bootstrap.servers metadata.broker.list",
+        spring: "bootstrap-servers",
+        ..KEY
+    },
+    Key {
+        name: "client_id",
+        kind: Kind::Text,
+        default: Some("kafka-listener"),
+        default_from: "the library's name",
+        doc: "First part of the client id; the listener's id and, with several consumers, a number are added.",
+        librdkafka: "client.id",
+        spring: "client-id",
+        ..KEY
+    },
+    Key {
+        name: "security_protocol",
+        kind: Kind::Choice(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+        default: Some("plaintext"),
+        default_from: "Kafka's",
+        doc: "How to talk to the brokers; `ssl` and `sasl_ssl` need the feature `tls`.",
+        librdkafka: "security.protocol",
+        spring: "security.protocol",
+        ..KEY
+    },
+    Key {
+        name: "sasl",
+        kind: Kind::Table(SASL),
+        doc: "Who we are, for `sasl_plaintext` and `sasl_ssl`.",
+        spring: "jaas",
+        ..KEY
+    },
+    Key { name: "tls", kind: Kind::Table(TLS), doc: "Certificates, for `ssl` and `sasl_ssl`.", spring: "ssl", ..KEY },
+    Key {
+        name: "allow_insecure",
+        kind: Kind::Boolean,
+        default: Some("false"),
+        default_from: "passwords and records are not to be given away by accident",
+        doc: "Permits what is refused otherwise: PLAIN over an unencrypted connection, certificates or host names \
+              that are not verified.",
+        ..KEY
+    },
+    Key {
+        name: "properties",
+        kind: Kind::Properties,
+        doc: "librdkafka's own names and values for every client; a name that a key here owns is refused.",
+        spring: "properties",
+        ..KEY
+    },
+];
+
+/// `[kafka.sasl]`.
+pub(crate) static SASL: &[Key] = &[
+    Key {
+        name: "mechanism",
+        kind: Kind::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"]),
+        doc: "How to prove it. SCRAM and OAUTHBEARER need the feature `tls`, OAUTHBEARER by OIDC `oidc`, GSSAPI \
+              `gssapi`.",
+        librdkafka: "sasl.mechanism sasl.mechanisms",
+        spring: "properties[sasl.mechanism]",
+        ..KEY
+    },
+    Key {
+        name: "username",
+        kind: Kind::Text,
+        doc: "For PLAIN and SCRAM.",
+        librdkafka: "sasl.username",
+        spring: "jaas.options.username",
+        ..KEY
+    },
+    Key {
+        name: "password",
+        kind: Kind::Text,
+        doc: "For PLAIN and SCRAM; best from `${file:/run/secrets/…}` or the environment.",
+        librdkafka: "sasl.password",
+        spring: "jaas.options.password",
+        secret: true,
+        ..KEY
+    },
+];
+
+/// `[kafka.tls]`.
+pub(crate) static TLS: &[Key] = &[
+    Key {
+        name: "ca",
+        kind: Kind::Text,
+        default_from: "the system's certificates",
+        doc: "Certificates of the authorities to trust: path of a PEM file, or the PEM text itself.",
+        librdkafka: "ssl.ca.location ssl.ca.pem",
+        spring: "ssl.trust-store-location",
+        ..KEY
+    },
+    Key {
+        name: "certificate",
+        kind: Kind::Text,
+        doc: "Our certificate, for mutual TLS: path of a PEM file, or the PEM text itself.",
+        librdkafka: "ssl.certificate.location ssl.certificate.pem",
+        spring: "ssl.key-store-location",
+        ..KEY
+    },
+    Key {
+        name: "key",
+        kind: Kind::Text,
+        doc: "Its private key: path of a PEM file, or the PEM text itself.",
+        librdkafka: "ssl.key.location ssl.key.pem",
+        spring: "ssl.key-store-key",
+        secret: true,
+        ..KEY
+    },
+    Key {
+        name: "key_password",
+        kind: Kind::Text,
+        doc: "Password of the private key.",
+        librdkafka: "ssl.key.password",
+        spring: "ssl.key-password",
+        secret: true,
+        ..KEY
+    },
+];
+
+/// `[listener]`, `[container_factories.NAME]` and `[listeners.ID]`.
+pub(crate) static LISTENER: &[Key] = &[
+    Key {
+        name: "topics",
+        kind: Kind::Texts,
+        default: Some(""),
+        default_from: "a listener without a topic is refused",
+        doc: "Topics to read; `topic` is the same for one.",
+        spring: "@KafkaListener(topics)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "topic",
+        kind: Kind::Texts,
+        doc: "The one topic to read: `topics` with one name.",
+        spring: "@KafkaListener(topics)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "group_id",
+        kind: Kind::Text,
+        doc: "The consumer group. Two listeners of one group on one topic would each get a share of it, so they need \
+              `shared_group`.",
+        librdkafka: "group.id",
+        spring: "consumer.group-id",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "shared_group",
+        kind: Kind::Boolean,
+        default: Some("false"),
+        default_from: "usually a mistake",
+        doc: "Allows other listeners of this process with the same group and topic, where all of them say so.",
+        ..KEY
+    },
+    Key {
+        name: "client_id",
+        kind: Kind::Text,
+        default_from: "`kafka.client_id` with the listener's id",
+        doc: "The whole client id of this listener's consumers; with several, a number is added.",
+        spring: "@KafkaListener(clientIdPrefix)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "profiles",
+        kind: Kind::Texts,
+        default: Some(""),
+        default_from: "active in all of them",
+        doc: "The listener runs only where one of these profiles is active; `!name` where it is not.",
+        spring: "@Profile",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "container_factory",
+        kind: Kind::Text,
+        doc: "Name of the block in `[container_factories]` to take settings from.",
+        spring: "@KafkaListener(containerFactory)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "auto_startup",
+        kind: Kind::Boolean,
+        default: Some("true"),
+        default_from: "Spring's",
+        doc: "Starts the container with the registry; otherwise `start()` of its handle does.",
+        spring: "listener.auto-startup",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "missing_topics",
+        kind: Kind::Choice(&["wait", "fail"]),
+        default: Some("wait"),
+        default_from: "Spring's `missing-topics-fatal = false`",
+        doc: "What becomes of the start where a topic does not exist.",
+        spring: "listener.missing-topics-fatal",
+        ..KEY
+    },
+    Key {
+        name: "concurrency",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default_from: "one slot per assigned partition; Spring's is 1",
+        doc: "Handlers of this listener that may run at once in this process.",
+        spring: "listener.concurrency",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "consumers",
+        kind: Kind::Integer { min: 1, max: 1_000 },
+        default: Some("1"),
+        default_from: "one client serves all partitions",
+        doc: "Members that this container adds to the group; for throughput beyond one client only.",
+        spring: "listener.concurrency",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "ack_mode",
+        kind: Kind::Choice(&["batch", "record", "time", "count", "count_time"]),
+        default: Some("batch"),
+        default_from: "Spring's",
+        doc: "When finished records are committed.",
+        spring: "listener.ack-mode",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "sync_commits",
+        kind: Kind::Boolean,
+        default: Some("false"),
+        default_from: "Spring's is true; waiting for every commit costs a round trip per record",
+        doc: "With `ack_mode = \"record\"`: the next record starts after the broker's answer.",
+        spring: "syncCommits",
+        ..KEY
+    },
+    Key {
+        name: "ack_time",
+        kind: Kind::Duration { min: 1, max: HOUR },
+        default: Some("5s"),
+        default_from: "Kafka's `auto.commit.interval.ms`",
+        doc: "Interval of `ack_mode = \"time\"` and `\"count_time\"`.",
+        spring: "listener.ack-time",
+        ..KEY
+    },
+    Key {
+        name: "ack_count",
+        kind: Kind::Integer { min: 1, max: 4_294_967_295 },
+        default: Some("1"),
+        default_from: "Spring's",
+        doc: "Records between commits of `ack_mode = \"count\"` and `\"count_time\"`.",
+        spring: "listener.ack-count",
+        ..KEY
+    },
+    Key {
+        name: "commit_interval",
+        kind: Kind::Duration { min: 0, max: HOUR },
+        default: Some("100ms"),
+        default_from: "measured: shorter costs throughput, longer repeats more after a crash",
+        doc: "Least time between two commits of `ack_mode = \"batch\"`.",
+        ..KEY
+    },
+    Key {
+        name: "max_commit_delay",
+        kind: Kind::Duration { min: 100, max: HOUR },
+        default: Some("10s"),
+        default_from: "bounds what a crash repeats while commits do not get through",
+        doc: "A partition whose commit has been asked for this long ago without success is fed no more records.",
+        ..KEY
+    },
+    Key {
+        name: "enable_auto_commit",
+        kind: Kind::Boolean,
+        default: Some("false"),
+        default_from: "Kafka's is true; the framework commits what is finished",
+        doc: "The same as `ack_mode = \"time\"` with `ack_time` = `auto_commit_interval`, over finished records.",
+        librdkafka: "enable.auto.commit auto.commit.enable enable.auto.offset.store",
+        spring: "consumer.enable-auto-commit",
+        ..KEY
+    },
+    Key {
+        name: "auto_commit_interval",
+        kind: Kind::Duration { min: 1, max: HOUR },
+        default: Some("5s"),
+        default_from: "Kafka's",
+        doc: "Interval of `enable_auto_commit`.",
+        librdkafka: "auto.commit.interval.ms",
+        spring: "consumer.auto-commit-interval",
+        ..KEY
+    },
+    Key {
+        name: "auto_offset_reset",
+        kind: Kind::OffsetReset,
+        default: Some("earliest"),
+        default_from: "Kafka's is latest, which skips what is there when a group is new",
+        doc: "Where to start when the group has committed nothing: `earliest`, `latest`, `error`, or \
+              `by_duration:1h` for that long ago.",
+        librdkafka: "auto.offset.reset",
+        spring: "consumer.auto-offset-reset",
+        ..KEY
+    },
+    Key {
+        name: "isolation_level",
+        kind: Kind::Choice(&["read_committed", "read_uncommitted"]),
+        default: Some("read_committed"),
+        default_from: "librdkafka's; Java's and Spring's is read_uncommitted",
+        doc: "Whether records of open and aborted transactions are left out.",
+        librdkafka: "isolation.level",
+        spring: "consumer.isolation-level",
+        ..KEY
+    },
+    Key {
+        name: "partition_assignment_strategy",
+        kind: Kind::Assignors,
+        default: Some("cooperative-sticky"),
+        default_from: "librdkafka's is range,roundrobin; cooperative stops only what moves",
+        doc: "How partitions are dealt out: `cooperative-sticky`, `range`, `roundrobin`, or `range` and `roundrobin` \
+              as a list in order of preference. Java's class names are understood.",
+        librdkafka: "partition.assignment.strategy",
+        spring: "properties[partition.assignment.strategy]",
+        ..KEY
+    },
+    Key {
+        name: "session_timeout",
+        kind: Kind::Duration { min: 1, max: HOUR },
+        default: Some("45s"),
+        default_from: "Kafka's",
+        doc: "Without heartbeats for this long, the group takes a member for dead.",
+        librdkafka: "session.timeout.ms",
+        spring: "properties[session.timeout.ms]",
+        ..KEY
+    },
+    Key {
+        name: "heartbeat_interval",
+        kind: Kind::Duration { min: 1, max: HOUR },
+        default: Some("1s"),
+        default_from: "Kafka's is 3 s; members learn of a rebalance by it",
+        doc: "Time between heartbeats; at most a third of `session_timeout` is wise.",
+        librdkafka: "heartbeat.interval.ms",
+        spring: "consumer.heartbeat-interval",
+        ..KEY
+    },
+    Key {
+        name: "max_poll_interval",
+        kind: Kind::Duration { min: 1, max: DAY },
+        default: Some("5m"),
+        default_from: "Kafka's",
+        doc: "A handler that runs longer counts as stuck; members wait at most this long for each other in a \
+              rebalance. Long handlers cost no membership.",
+        librdkafka: "max.poll.interval.ms",
+        spring: "consumer.max-poll-interval",
+        ..KEY
+    },
+    Key {
+        name: "max_poll_records",
+        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        default: Some("500"),
+        default_from: "Kafka's",
+        doc: "Most records handed over to a partition's worker at once.",
+        spring: "consumer.max-poll-records",
+        ..KEY
+    },
+    Key {
+        name: "fetch_min_bytes",
+        kind: Kind::Size { min: 1, max: 100_000_000 },
+        default: Some("1"),
+        default_from: "Kafka's",
+        doc: "The broker answers a fetch when it has this much.",
+        librdkafka: "fetch.min.bytes",
+        spring: "consumer.fetch-min-size",
+        ..KEY
+    },
+    Key {
+        name: "fetch_max_wait",
+        kind: Kind::Duration { min: 0, max: 300_000 },
+        default: Some("100ms"),
+        default_from: "Kafka's is 500 ms; shorter makes joins, resumes and seeks quicker",
+        doc: "The broker answers a fetch after this long whatever it has.",
+        librdkafka: "fetch.wait.max.ms",
+        spring: "consumer.fetch-max-wait",
+        ..KEY
+    },
+    Key {
+        name: "prefetch",
+        kind: Kind::Size { min: 1_024, max: 2_097_151 * 1_024 },
+        default: Some("8MiB"),
+        default_from: "librdkafka's is 64 MiB",
+        doc: "Records fetched ahead per assigned partition, rounded down to KiB.",
+        librdkafka: "queued.max.messages.kbytes",
+        ..KEY
+    },
+    Key {
+        name: "retry",
+        kind: Kind::Table(RETRY),
+        doc: "How often and how fast a record that failed is tried again, in its place.",
+        spring: "DefaultErrorHandler",
+        ..KEY
+    },
+    Key {
+        name: "on_failure",
+        kind: Kind::OnFailure,
+        default: Some("hold"),
+        default_from: "nothing is lost without somebody having said so",
+        doc: "What becomes of a record that will not be tried again: `hold`, `skip` or `stop`, or a table of these by \
+              class of error (`decode`, `too_large`, `validation`, `timeout`, `panic`, `terminal`, `retryable`, names \
+              given by `Classify`, `default`).",
+        spring: "DefaultErrorHandler",
+        ..KEY
+    },
+    Key {
+        name: "on_corrupt",
+        kind: Kind::Choice(&["hold", "skip"]),
+        default: Some("hold"),
+        default_from: "nothing is lost without somebody having said so",
+        doc: "What becomes of a batch of records that fails its checksum.",
+        ..KEY
+    },
+    Key {
+        name: "revoke_timeout",
+        kind: Kind::Duration { min: 10, max: HOUR },
+        default: Some("5s"),
+        default_from: "long enough for most handlers, short for the group that waits",
+        doc: "Budget for everything that a revocation waits for: running handlers, hooks, the last commit.",
+        ..KEY
+    },
+    Key {
+        name: "shutdown_timeout",
+        kind: Kind::Duration { min: 10, max: DAY },
+        default: Some("30s"),
+        default_from: "Kubernetes' grace period; Spring's is 10 s",
+        doc: "Budget for stopping: running handlers, the last commit, leaving the group.",
+        spring: "shutdownTimeout",
+        ..KEY
+    },
+    Key { name: "limits", kind: Kind::Table(LIMITS), doc: "Bounds per assigned partition.", ..KEY },
+    Key {
+        name: "properties",
+        kind: Kind::Properties,
+        doc: "librdkafka's own names and values for this listener's consumers, over those of `[kafka]`; in the \
+              attribute a list of `\"name=value\"`.",
+        spring: "consumer.properties",
+        attribute: true,
+        ..KEY
+    },
+];
+
+/// `retry`.
+pub(crate) static RETRY: &[Key] = &[
+    Key {
+        name: "attempts",
+        kind: Kind::Integer { min: 1, max: 4_294_967_295 },
+        default_from: "for ever; Spring's is 10",
+        doc: "Deliveries in all, the first included; then `on_failure` decides.",
+        spring: "FixedBackOff(maxAttempts)",
+        ..KEY
+    },
+    Key {
+        name: "delay",
+        kind: Kind::Duration { min: 0, max: DAY },
+        default: Some("200ms"),
+        default_from: "short enough not to be noticed",
+        doc: "Wait before the second delivery.",
+        spring: "ExponentialBackOff(initialInterval)",
+        ..KEY
+    },
+    Key {
+        name: "multiplier",
+        kind: Kind::Float { min: 1.0, max: 1000.0 },
+        default: Some("2.0"),
+        default_from: "doubling",
+        doc: "What each further wait is multiplied by.",
+        spring: "ExponentialBackOff(multiplier)",
+        ..KEY
+    },
+    Key {
+        name: "max_delay",
+        kind: Kind::Duration { min: 0, max: DAY },
+        default: Some("30s"),
+        default_from: "Spring's",
+        doc: "Longest wait.",
+        spring: "ExponentialBackOff(maxInterval)",
+        ..KEY
+    },
+    Key {
+        name: "jitter",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Some("0.2"),
+        default_from: "keeps many partitions from trying in step",
+        doc: "Share of a wait that is drawn at random.",
+        spring: "ExponentialBackOff(jitter)",
+        ..KEY
+    },
+];
+
+/// `limits`.
+pub(crate) static LIMITS: &[Key] = &[
+    Key {
+        name: "in_flight_records",
+        kind: Kind::Integer { min: 1, max: 10_000_000 },
+        default: Some("4096"),
+        default_from: "measured: more gives nothing",
+        doc: "Records handed over and not finished.",
+        ..KEY
+    },
+    Key {
+        name: "in_flight_bytes",
+        kind: Kind::Size { min: 1, max: 1 << 40 },
+        default: Some("4MiB"),
+        default_from: "measured: more gives nothing",
+        doc: "The same in bytes; one record always passes.",
+        ..KEY
+    },
+    Key {
+        name: "max_payload",
+        kind: Kind::Size { min: 1, max: 1 << 40 },
+        default: Some("64MiB"),
+        default_from: "far above the brokers' limit of 1 MiB",
+        doc: "A larger payload is not decoded: class `too_large` of `on_failure`.",
+        ..KEY
+    },
+];
+
+/// Values of `on_failure`.
+pub(crate) static ACTIONS: &[&str] = &["hold", "skip", "stop"];
+
+/// Classes of errors that the library itself gives, and `default`.
+pub(crate) static CLASSES: &[&str] =
+    &["decode", "too_large", "validation", "timeout", "panic", "terminal", "retryable", "default"];
+
+/// Assignors of librdkafka.
+pub(crate) static ASSIGNORS: &[&str] = &["cooperative-sticky", "range", "roundrobin"];
+
+/// The key of this name in `keys`.
+pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.name == name)
+}
+
+/// The key of this name, which the caller knows to exist.
+pub(crate) fn known(keys: &'static [Key], name: &str) -> &'static Key {
+    find(keys, name).expect("callers name keys of the table; a test reads every one of them")
+}
+
+impl Key {
+    /// May a log or an excerpt show the value? Only where it is known to be harmless.
+    pub(crate) fn printable(&self) -> bool {
+        match self.kind {
+            Kind::Free | Kind::Properties | Kind::Table(_) | Kind::Named(_) => false,
+            _ => !self.secret,
+        }
+    }
+
+    /// The properties of librdkafka that this key owns.
+    pub(crate) fn owned_properties(&self) -> impl Iterator<Item = &'static str> {
+        self.librdkafka.split_ascii_whitespace()
+    }
+}
