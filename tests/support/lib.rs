@@ -1,7 +1,9 @@
 //! What the tests of the workspace share: a real Apache Kafka, an outside witness of it, and waiting with deadlines.
 
 pub mod broker;
+pub mod checker;
 pub mod clock;
+pub mod event;
 mod eventually;
 pub mod kafka;
 pub mod mock;

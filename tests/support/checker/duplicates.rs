@@ -1,0 +1,94 @@
+//! What was handled again, against what may be.
+//!
+//! A repeat is charged to the assignment that had handled the record before. Where nothing disturbed that assignment,
+//! only a record that it left unfinished may start again. Where it was killed, frozen, lost, or a broker was away, so
+//! may what it finished and could not commit in time: all that it finished later than the disturbance less one commit
+//! interval and one commit round trip, and one record more, which was running.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::history::{Index, PartitionLog, Run};
+use super::{Anomaly, Findings, Promise, nanos};
+
+/// Assumed where no member could see how long its commits take.
+const UNSEEN_ROUND_TRIP: u64 = 1_000_000_000;
+
+/// Repeats of one assignment against what they may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Duplicates {
+    /// How many records were handled again.
+    pub repeats: usize,
+    /// How many may be.
+    pub bound: usize,
+    /// Which member and partition.
+    pub assignment: String,
+}
+
+pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Findings) -> Duplicates {
+    let window = nanos(promise.commit_interval) + index.round_trip().unwrap_or(UNSEEN_ROUND_TRIP);
+    let mut worst = Duplicates::default();
+    for (&(topic, partition), log) in &index.logs {
+        for ((member, ownership), repeats) in repeats(log) {
+            let assignment = format!("{topic}-{partition} of {member}");
+            let bound = ownership.map_or(0, |ownership| bound(index, log, ownership, &repeats, window));
+            let duplicates = Duplicates { repeats: repeats.len(), bound, assignment };
+            if duplicates.repeats > bound {
+                let first = repeats.iter().map(|(_, again)| again.offset).min().unwrap_or_default();
+                let detail = format!(
+                    "{} records of {} were handled again, the first at {first}; at most {bound} may be",
+                    duplicates.repeats, duplicates.assignment
+                );
+                findings.add(Anomaly::DupOverBound, detail);
+            }
+            if duplicates.excess() > worst.excess() || worst.repeats == 0 {
+                worst = duplicates;
+            }
+        }
+    }
+    worst
+}
+
+impl Duplicates {
+    fn excess(&self) -> i64 {
+        let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        signed(self.repeats) - signed(self.bound)
+    }
+}
+
+type Assignment<'a> = (&'a str, Option<usize>);
+/// Each with the run before it.
+type Repeats<'r, 'a> = Vec<(&'r Run<'a>, &'r Run<'a>)>;
+
+/// Every start beyond a record's first that is no retry, with the run before it, by the assignment of that run.
+fn repeats<'r, 'a>(log: &'r PartitionLog<'a>) -> BTreeMap<Assignment<'a>, Repeats<'r, 'a>> {
+    let mut latest: BTreeMap<i64, &Run<'_>> = BTreeMap::new();
+    let mut repeats: BTreeMap<_, Repeats<'_, '_>> = BTreeMap::new();
+    for run in log.runs.iter().filter(|run| !run.woken) {
+        let Some(before) = latest.insert(run.offset, run) else { continue };
+        let same_assignment = before.member == run.member && before.ownership == run.ownership;
+        if !(same_assignment && before.had_failed_by(run.started)) {
+            repeats.entry((before.member, before.ownership)).or_default().push((before, run));
+        }
+    }
+    repeats
+}
+
+fn bound(index: &Index<'_>, log: &PartitionLog<'_>, ownership: usize, repeats: &Repeats<'_, '_>, window: u64) -> usize {
+    let owned = &log.ownerships[ownership];
+    let until = owned.until.unwrap_or(index.end);
+    let disturbances: Vec<_> = index.disturbed(owned.member, owned.from, until).collect();
+    if disturbances.is_empty() {
+        // What ended well later than the drain was given up by then.
+        let given_up = owned.drained.unwrap_or(until);
+        let unfinished = repeats.iter().filter(|(before, _)| !before.was_ok_by(given_up));
+        return unfinished.count().min(1);
+    }
+    let uncommitted = log.runs.iter().filter(|run| run.ownership == Some(ownership)).filter(|run| {
+        run.ended.is_some_and(|(ended, _)| {
+            disturbances.iter().any(|one| ended > one.from.saturating_sub(window) && ended <= one.until)
+        })
+    });
+    uncommitted.count() + 1
+}
