@@ -1,6 +1,7 @@
 //! `#[kafka_listener]` with its documentation, and `listener!`.
 
 #[cfg(feature = "macros")]
+#[doc = include_str!("docs/kafka_listener.md")]
 pub use kafka_listener_macros::kafka_listener;
 
 /// The definition of the listener at that path, for `ListenerRegistry::builder().register(…)`.

@@ -17,7 +17,7 @@ use crate::record::RecordContext;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a payload",
     label = "the first parameter of a listener is its payload",
-    note = "a payload is any type that implements `serde::de::DeserializeOwned` (`#[derive(serde::Deserialize)]` on a type that borrows nothing), `Option` of one (`None` is a tombstone), `ConsumerRecord<T>` or `RawPayload`",
+    note = "a payload is any type that implements `serde::de::DeserializeOwned` (`#[derive(serde::Deserialize)]` on a type that borrows nothing), `Option` of one (`None` is a tombstone), `RawPayload`, or `ConsumerRecord<T>` of any payload",
     note = "extractors follow the payload: `async fn handle(order: Order, State(stock): State<Stock>)`"
 )]
 pub trait Payload: Sized {
@@ -169,5 +169,6 @@ impl fmt::Display for ShortTypeName {
     }
 }
 
-#[cfg(all(test, feature = "json"))]
+#[cfg(test)]
+#[cfg(feature = "json")]
 mod tests;

@@ -195,21 +195,22 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(error: ListenerError, class: ErrorClass, retryable: bool) {
-        assert_eq!((error.class(), error.is_retryable()), (&class, retryable), "{error:?}");
+    fn check(error: impl Into<ListenerError>, class: &ErrorClass, retryable: bool) {
+        let error = error.into();
+        assert_eq!((error.class(), error.is_retryable()), (class, retryable), "{error:?}");
     }
 
     #[test]
     fn any_error_is_retryable_by_conversion() {
-        check(io::Error::other("away").into(), ErrorClass::Retryable, true);
-        check(anyhow::anyhow!("away").into(), ErrorClass::Retryable, true);
-        check("away".into(), ErrorClass::Retryable, true);
+        check(io::Error::other("away"), &ErrorClass::Retryable, true);
+        check(anyhow::anyhow!("away"), &ErrorClass::Retryable, true);
+        check("away", &ErrorClass::Retryable, true);
     }
 
     #[test]
     fn terminal_is_chosen_on_purpose() {
-        check(ListenerError::terminal("no such product"), ErrorClass::Terminal, false);
-        check(ListenerError::retryable(decode_error()), ErrorClass::Retryable, true);
+        check(ListenerError::terminal("no such product"), &ErrorClass::Terminal, false);
+        check(ListenerError::retryable(decode_error()), &ErrorClass::Retryable, true);
     }
 
     #[test]
@@ -227,19 +228,19 @@ mod tests {
             }
         }
 
-        check(decode_error().into(), ErrorClass::Decode, false);
-        check(Wrapper(decode_error()).into(), ErrorClass::Decode, false);
-        check(anyhow::Error::new(decode_error()).into(), ErrorClass::Decode, false);
-        check(anyhow::Error::new(decode_error()).context("while reading").into(), ErrorClass::Decode, false);
+        check(decode_error(), &ErrorClass::Decode, false);
+        check(Wrapper(decode_error()), &ErrorClass::Decode, false);
+        check(anyhow::Error::new(decode_error()), &ErrorClass::Decode, false);
+        check(anyhow::Error::new(decode_error()).context("while reading"), &ErrorClass::Decode, false);
     }
 
     #[test]
     fn classification_gives_the_class_and_the_name() {
         let apply = |classification: Classification| classification.apply("refused".into());
-        check(apply(Classification::retryable()), ErrorClass::Retryable, true);
-        check(apply(Classification::terminal()), ErrorClass::Terminal, false);
-        check(apply(Classification::retryable().named("busy")), ErrorClass::Named("busy".into()), true);
-        check(apply(Classification::terminal().named("validation")), ErrorClass::Validation, false);
+        check(apply(Classification::retryable()), &ErrorClass::Retryable, true);
+        check(apply(Classification::terminal()), &ErrorClass::Terminal, false);
+        check(apply(Classification::retryable().named("busy")), &ErrorClass::Named("busy".into()), true);
+        check(apply(Classification::terminal().named("validation")), &ErrorClass::Validation, false);
     }
 
     #[test]

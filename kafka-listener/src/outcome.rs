@@ -15,19 +15,49 @@ use crate::failure::{Classify, ListenerError};
     note = "an error that implements `kafka_listener::Classify` says itself whether trying again may help"
 )]
 pub trait Outcome: Sized {
-    /// Judges the value.
-    fn settle(self) -> Result<(), ListenerError>;
+    /// What it holds when the listener failed.
+    type Error;
+
+    /// Brings the value into the form that is judged.
+    fn into_result(self) -> Result<(), Self::Error>;
 }
 
 impl Outcome for () {
-    fn settle(self) -> Result<(), ListenerError> {
+    type Error = ListenerError;
+
+    fn into_result(self) -> Result<(), ListenerError> {
         Ok(())
     }
 }
 
-impl<E: Into<ListenerError>> Outcome for Result<(), E> {
-    fn settle(self) -> Result<(), ListenerError> {
-        self.map_err(Into::into)
+impl<E> Outcome for Result<(), E> {
+    type Error = E;
+
+    fn into_result(self) -> Self {
+        self
+    }
+}
+
+/// What may stand in the `Err` of an outcome: the same as `Into<ListenerError>`, with better words for what does not.
+#[diagnostic::on_unimplemented(
+    message = "a listener cannot fail with `{Self}`",
+    label = "the `E` of `Result<(), E>` is no error",
+    note = "`E` is `ListenerError` or any error: `E: Into<Box<dyn std::error::Error + Send + Sync>>`, as `anyhow::Error` is"
+)]
+pub trait Failure: Sized {
+    /// Judges the error.
+    fn into_listener_error(self) -> ListenerError;
+}
+
+impl Failure for ListenerError {
+    fn into_listener_error(self) -> Self {
+        self
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> Failure for E {
+    fn into_listener_error(self) -> ListenerError {
+        ListenerError::from(self)
     }
 }
 
@@ -37,9 +67,9 @@ pub struct OutcomeOf<R> {
     settle: fn(R) -> Result<(), ListenerError>,
 }
 
-/// Checks that `R` is an outcome.
-pub const fn outcome<R: Outcome>() -> OutcomeOf<R> {
-    OutcomeOf { settle: R::settle }
+/// Checks that `R` is an outcome. Two bounds, as the compiler takes its words from the one that fails.
+pub const fn outcome<R: Outcome<Error: Failure>>() -> OutcomeOf<R> {
+    OutcomeOf { settle: |outcome| outcome.into_result().map_err(Failure::into_listener_error) }
 }
 
 /// Finds out whether the error in `R` implements [`Classify`]: method lookup tries [`ViaClassify`] first, because it
@@ -81,3 +111,6 @@ impl<R> ViaOutcome<R> for &Probe<R> {
         (outcome_of.settle)(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests;

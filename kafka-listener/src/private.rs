@@ -37,6 +37,10 @@ pub const fn payload<T: Payload>() -> PayloadOf<T> {
 
 impl<T> PayloadOf<T> {
     /// Decodes the record's payload.
+    ///
+    /// # Errors
+    ///
+    /// It does not decode: terminal, of the class `decode`.
     #[inline]
     pub fn decode(&self, record: RecordContext<'_>) -> Result<T, ListenerError> {
         (self.decode)(record).map_err(|error| ListenerError::of_class(error, ErrorClass::Decode, false))
@@ -71,6 +75,10 @@ fn extract<T: FromRecord>(record: RecordContext<'_>) -> Result<T, ListenerError>
 
 impl<T> ExtractorOf<T> {
     /// Makes the parameter.
+    ///
+    /// # Errors
+    ///
+    /// Its rejection: terminal, of the class `decode` where the record's bytes are to blame.
     #[inline]
     pub fn extract(&self, record: RecordContext<'_>) -> Result<T, ListenerError> {
         (self.extract)(record)
@@ -94,18 +102,23 @@ pub fn listener_future_must_be_send<F: Future + Send>(future: F) -> impl Future<
 ///
 /// The slot and the partition's ownership move into the closure: they come back when the code has really ended, also
 /// when the future of this call was dropped before. A call that the pool has not started by then never starts.
-pub fn run_blocking<R: Send + 'static>(
-    record: RecordContext<'_>,
-    listener: impl FnOnce() -> R + Send + 'static,
-) -> impl Future<Output = R> + Send {
+pub fn run_blocking<R, F>(record: RecordContext<'_>, listener: F) -> impl Future<Output = R> + Send + use<R, F>
+where
+    R: Send + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
     in_blocking_pool(record.tenure(), listener)
 }
 
 /// Runs a listener's future to its end on the blocking pool, as [`run_blocking`] runs a function.
-pub fn run_blocking_future<F: Future<Output: Send + 'static>>(
+pub fn run_blocking_future<R, F>(
     record: RecordContext<'_>,
-    listener: impl FnOnce() -> F + Send + 'static,
-) -> impl Future<Output = F::Output> + Send {
+    listener: F,
+) -> impl Future<Output = R::Output> + Send + use<R, F>
+where
+    R: Future<Output: Send + 'static>,
+    F: FnOnce() -> R + Send + 'static,
+{
     let tenure = record.tenure();
     async move {
         let runtime = Handle::current();
@@ -138,6 +151,10 @@ pub fn erase<H: Handler>(handler: H) -> ErasedHandler {
 }
 
 /// Checks a constant `id` at compile time; literals are checked by the attribute, with better words.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
 pub const fn check_id(id: &str) {
     assert!(!id.is_empty(), "`id` is empty");
     let bytes = id.as_bytes();
@@ -152,6 +169,10 @@ pub const fn check_id(id: &str) {
 }
 
 /// Checks a constant string argument at compile time, as [`check_id`] does.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
 pub const fn check_text(text: &str) {
     assert!(!text.is_empty(), "the string is empty");
     let bytes = text.as_bytes();
@@ -171,6 +192,10 @@ pub const fn check_text(text: &str) {
 }
 
 /// Checks a constant list of strings, as [`check_text`] does.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
 pub const fn check_texts(texts: &[&str]) {
     assert!(!texts.is_empty(), "the list is empty");
     let mut at = 0;
@@ -181,9 +206,15 @@ pub const fn check_texts(texts: &[&str]) {
 }
 
 /// Checks a constant number and gives it the type that the definition holds.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
 pub const fn count(count: usize) -> i64 {
     assert!(0 < count && count <= i32::MAX as usize, "the number is not between 1 and 2147483647");
-    count as i64
+    #[expect(clippy::cast_possible_wrap, reason = "the bound is asserted above")]
+    let count = count as i64;
+    count
 }
 
 #[cfg(test)]

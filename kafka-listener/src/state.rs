@@ -176,8 +176,8 @@ mod tests {
                 requirements.state::<u32>();
                 requirements.state::<u16>();
             }),
-            definition("ship", 9, |requirements| requirements.state::<u32>()),
-            definition("mail", 12, |requirements| requirements.state::<u64>()),
+            definition("ship", 9, Requirements::state::<u32>),
+            definition("mail", 12, Requirements::state::<u64>),
         ];
         let missing: Vec<_> = missing_states(&definitions, &states).iter().map(ToString::to_string).collect();
         assert_eq!(

@@ -69,4 +69,6 @@ pub trait FromRecord: Sized {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;
