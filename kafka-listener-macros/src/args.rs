@@ -126,12 +126,11 @@ fn find(key: &Ident) -> syn::Result<&'static Argument> {
     }
     // Spring's `groupId` and a forgotten plural are the usual slips.
     let plain = |name: &str| name.replace('_', "").to_lowercase().trim_end_matches('s').to_owned();
-    let message = match ARGUMENTS.iter().find(|argument| plain(argument.name) == plain(&written)) {
-        Some(Argument { name, .. }) => format!("unknown argument `{written}`: did you mean `{name}`?"),
-        None => {
-            let legal: Vec<_> = ARGUMENTS.iter().map(|argument| format!("`{}`", argument.name)).collect();
-            format!("unknown argument `{written}`: expected one of {}", legal.join(", "))
-        }
+    let message = if let Some(meant) = ARGUMENTS.iter().find(|argument| plain(argument.name) == plain(&written)) {
+        format!("unknown argument `{written}`: did you mean `{}`?", meant.name)
+    } else {
+        let legal: Vec<_> = ARGUMENTS.iter().map(|argument| format!("`{}`", argument.name)).collect();
+        format!("unknown argument `{written}`: expected one of {}", legal.join(", "))
     };
     Err(syn::Error::new(key.span(), message))
 }

@@ -34,13 +34,12 @@ pub(crate) fn of_signature(signature: &ListenerSignature<'_>) -> TokenStream {
         }
     });
     let name = constant(OUTCOME);
-    let outcome = match output {
-        Some(output) => quote_spanned! {output.span()=>
+    let outcome = if let Some(output) = output {
+        quote_spanned! {output.span()=>
             const #name: __kafka_listener::OutcomeOf<#output> = __kafka_listener::outcome::<#output>();
-        },
-        None => quote! {
-            const #name: __kafka_listener::OutcomeOf<()> = __kafka_listener::outcome::<()>();
-        },
+        }
+    } else {
+        quote! { const #name: __kafka_listener::OutcomeOf<()> = __kafka_listener::outcome::<()>(); }
     };
     quote! { #payload #(#extractors)* #outcome }
 }
@@ -49,34 +48,35 @@ pub(crate) fn of_signature(signature: &ListenerSignature<'_>) -> TokenStream {
 pub(crate) fn of_setting(setting: &Setting) -> (Ident, TokenStream) {
     let name = constant(&format!("__KAFKA_LISTENER_{}", setting.key.to_string().to_uppercase()));
     let tokens = match &setting.value {
-        Value::Text(text) => text_constant(&name, text, &constant("check_text")),
+        Value::Text(text) => text_constant(&name, text, "check_text"),
         Value::Texts(texts) => {
             let check = (!matches!(texts, syn::Expr::Array(_))).then(|| {
                 quote_spanned! {texts.span()=> const _: () = __kafka_listener::check_texts(#name); }
             });
             let borrow = matches!(texts, syn::Expr::Array(_)).then(|| quote_spanned!(texts.span()=> &));
             quote_spanned! {texts.span()=>
-                const #name: &'static [&'static str] = #borrow #texts;
+                const #name: &'static [&'static ::core::primitive::str] = #borrow #texts;
                 #check
             }
         }
         Value::Count(count) => quote_spanned! {count.span()=>
-            const #name: i64 = __kafka_listener::count(#count);
+            const #name: ::core::primitive::usize = #count;
         },
         Value::Switch(switch) => quote_spanned! {switch.span()=>
-            const #name: bool = #switch;
+            const #name: ::core::primitive::bool = #switch;
         },
     };
     (name, tokens)
 }
 
 /// A string constant; what is not a literal is judged by `check` when the constant is evaluated.
-pub(crate) fn text_constant(name: &Ident, text: &syn::Expr, check: &Ident) -> TokenStream {
+pub(crate) fn text_constant(name: &Ident, text: &syn::Expr, check: &str) -> TokenStream {
+    let check = Ident::new(check, text.span());
     let check = (!matches!(text, syn::Expr::Lit(_))).then(|| {
         quote_spanned! {text.span()=> const _: () = __kafka_listener::#check(#name); }
     });
     quote_spanned! {text.span()=>
-        const #name: &'static str = #text;
+        const #name: &'static ::core::primitive::str = #text;
         #check
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
     let visibility = &listener.function.visibility;
     let function = &listener.function.signature.ident;
     let krate = &listener.arguments.krate;
+    let import = quote_spanned! {krate.span()=> use #krate::__private as __kafka_listener; };
     let (constants, attributes) = attributes(&listener.arguments.settings);
     let id = id_constant(&listener.id);
     let signature = listener.signature.as_ref().map(|signature| {
@@ -44,7 +45,7 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
         #[doc(hidden)]
         #[allow(warnings, clippy::all, clippy::pedantic)]
         const _: () = {
-            use #krate::__private as __kafka_listener;
+            #import
             #id
             #constants
             #signature
@@ -56,8 +57,8 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
 fn id_constant(id: &Id<'_>) -> TokenStream {
     let name = checks::constant("__KAFKA_LISTENER_ID");
     match id {
-        Id::Given(text) => checks::text_constant(&name, text, &checks::constant("check_id")),
-        Id::Function(function) => quote! { const #name: &'static str = #function; },
+        Id::Given(text) => checks::text_constant(&name, text, "check_id"),
+        Id::Function(function) => quote! { const #name: &'static ::core::primitive::str = #function; },
     }
 }
 
@@ -69,19 +70,19 @@ fn attributes(settings: &[Setting]) -> (TokenStream, TokenStream) {
         let (name, constant) = checks::of_setting(setting);
         constants.extend(constant);
         let key = setting.key.unraw().to_string();
-        let variant = match setting.value {
-            Value::Text(_) => quote!(Str),
-            Value::Texts(_) => quote!(List),
-            Value::Count(_) => quote!(Int),
-            Value::Switch(_) => quote!(Bool),
+        let span = setting.value.expr().span();
+        let value = match setting.value {
+            Value::Text(_) => quote!(Str(#name)),
+            Value::Texts(_) => quote!(List(#name)),
+            Value::Count(_) => quote_spanned!(span=> Int(__kafka_listener::count(#name))),
+            Value::Switch(_) => quote!(Bool(#name)),
         };
         // On the user's token these two give its place, not the attribute's.
-        let value = setting.value.expr().span();
-        let (line, column) = (quote_spanned!(value=> ::core::line!()), quote_spanned!(value=> ::core::column!()));
+        let (line, column) = (quote_spanned!(span=> ::core::line!()), quote_spanned!(span=> ::core::column!()));
         entries.extend(quote! {
             __kafka_listener::Attribute {
                 key: #key,
-                value: __kafka_listener::AttributeValue::#variant(#name),
+                value: __kafka_listener::AttributeValue::#value,
                 line: #line,
                 column: #column,
             },
@@ -110,6 +111,16 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
         }
     };
     let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    // A future that is not `Send` is found twice, in the call and in this block: reported on one token, it shows once.
+    let body = quote_spanned! {function.span()=>
+        async move {
+            use __kafka_listener::{ViaClassify as _, ViaOutcome as _};
+            let #payload = #payload_of.decode(#record)?;
+            #(let #parameters = #extractors.extract(#record)?;)*
+            let #outcome = #call.await;
+            (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome)
+        }
+    };
     quote! {
         struct __KafkaListenerHandler;
 
@@ -120,13 +131,7 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
             ) -> impl ::core::future::Future<
                 Output = ::core::result::Result<(), __kafka_listener::ListenerError>,
             > + ::core::marker::Send + 'r {
-                async move {
-                    use __kafka_listener::{ViaClassify as _, ViaOutcome as _};
-                    let #payload = #payload_of.decode(#record)?;
-                    #(let #parameters = #extractors.extract(#record)?;)*
-                    let #outcome = #call.await;
-                    (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome)
-                }
+                #body
             }
         }
     }

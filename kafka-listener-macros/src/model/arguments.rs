@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use proc_macro2::Ident;
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Expr, ExprLit, Lit, LitBool, Path};
 
@@ -142,7 +143,7 @@ fn judge_list(argument: &RawArgument, array: &syn::ExprArray, errors: &mut Error
         if let Some(text) = judge_text(argument, without_groups(element), errors)
             && !seen.insert(text)
         {
-            errors.on(element, "is listed twice");
+            errors.on(element, format_args!("{} is listed twice", element.to_token_stream()));
         }
     }
 }
@@ -158,7 +159,8 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
         return None;
     };
     let Lit::Str(literal) = lit else {
-        errors.on(expr, format_args!("`{name}` takes strings: `{}`", argument.usage()));
+        let list = if argument.argument.kind == Kind::Texts { "list of strings" } else { "string" };
+        errors.on(expr, format_args!("`{name}` is a {list}: `{}`", argument.usage()));
         return None;
     };
     let value = literal.value();

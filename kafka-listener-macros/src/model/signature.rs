@@ -65,7 +65,7 @@ fn refuse_qualifiers(signature: &Signature, errors: &mut Errors) {
     }
     match &signature.safety {
         Safety::Unsafe(safety) => {
-            errors.on(safety, "a listener cannot be `unsafe`: nobody is there to keep its contract")
+            errors.on(safety, "a listener cannot be `unsafe`: nobody is there to keep its contract");
         }
         Safety::Safe(safety) => errors.on(safety, "a listener cannot be a foreign function"),
         Safety::Default => {}
@@ -178,13 +178,30 @@ fn judge_owned(parameter: &Type, errors: &mut Errors) {
             if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static") {
                 return;
             }
-            let owned = reference.elem.to_token_stream();
+            let owned = match without_groups(&reference.elem) {
+                Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
+                Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
+                owned => owned.to_token_stream().to_string(),
+            };
             self.0.on(reference, format_args!("a listener owns its values: take `{owned}` instead of a reference"));
+        }
+
+        fn visit_lifetime(&mut self, lifetime: &'t syn::Lifetime) {
+            if lifetime.ident == "_" {
+                let fault = "a listener owns its values: for what borrows from the payload, take `RawPayload` and its \
+                             `json()`";
+                self.0.on(lifetime, fault);
+            }
         }
 
         fn visit_type_impl_trait(&mut self, unnamed: &'t syn::TypeImplTrait) {
             self.0.on(unnamed, "a listener names the types it takes: `impl Trait` could be any");
         }
+
+        // What a function takes and returns is not what the parameter holds.
+        fn visit_parenthesized_generic_arguments(&mut self, _: &'t syn::ParenthesizedGenericArguments) {}
+
+        fn visit_type_fn_ptr(&mut self, _: &'t syn::TypeFnPtr) {}
     }
     Judge(errors).visit_type(parameter);
 }

@@ -1,0 +1,15 @@
+use kafka_listener::kafka_listener;
+use kafka_listener::extract::State;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[derive(Clone)]
+struct Stock(std::cell::Cell<u32>);
+
+#[kafka_listener(topic = "orders")]
+async fn handle(order: Order, State(stock): State<Stock>) {
+    drop((order, stock));
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders")]
+async fn handle(order: Order)
+where
+    Order: Sized,
+{
+    drop(order);
+}
+
+fn main() {}
