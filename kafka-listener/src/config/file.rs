@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path, named_by: &Origin, report: &mut Report) -> Optio
     match text {
         Ok(text) => Some(text),
         Err(error) => {
-            report.add(Problem::new(named_by, format!("cannot read configuration file `{shown}`: {error}")));
+            report.add_unreadable(Problem::new(named_by, format!("cannot read configuration file `{shown}`: {error}")));
             None
         }
     }
@@ -42,7 +42,7 @@ pub(crate) fn parse(name: &str, text: &str, index: usize, report: &mut Report) -
         Err(errors) => {
             let _first_and_only = file.marks.set(Marks { hidden: hidden_in_broken_text(text), literal: Vec::new() });
             for (span, message) in errors {
-                report.add(Problem::new(&Origin::File { file: Arc::clone(&file), span }, message));
+                report.add_unreadable(Problem::new(&Origin::File { file: Arc::clone(&file), span }, message));
             }
             Table::new()
         }

@@ -16,6 +16,8 @@ mod placeholders;
 mod properties;
 mod reader;
 mod report;
+#[cfg(feature = "json")]
+mod schema;
 mod select;
 mod settings;
 mod value;
@@ -24,6 +26,8 @@ mod value;
 mod tests;
 
 pub use report::ConfigError;
+#[cfg(feature = "json")]
+pub use schema::json_schema;
 pub use settings::AckMode;
 pub use value::Value;
 

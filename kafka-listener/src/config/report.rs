@@ -96,6 +96,7 @@ impl Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     problems: Vec<Problem>,
+    unreadable: bool,
 }
 
 impl Report {
@@ -105,17 +106,24 @@ impl Report {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+    /// Adds a problem after which a whole source is missing, so that what would be found next says nothing.
+    pub(crate) fn add_unreadable(&mut self, problem: Problem) {
+        self.unreadable = true;
+        self.add(problem);
+    }
+
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     /// `Ok` where nothing was found.
-    pub(crate) fn finish(mut self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(());
-        }
+    pub(crate) fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.into_error()) }
+    }
+
+    pub(crate) fn into_error(mut self) -> ConfigError {
         self.problems.sort_by(|a, b| a.origin.sort_key().cmp(&b.origin.sort_key()));
-        Err(ConfigError { problems: self.problems })
+        ConfigError { problems: self.problems }
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
     let definitions = unique(definitions, &mut report);
     let ids: Vec<&str> = definitions.iter().map(|definition| definition.id).collect();
     let Merged { root, environment, profiles, mut warnings } = merge(sources, &ids, &mut report);
+    if report.is_unreadable() {
+        return Err(report.into_error());
+    }
     let placeholders = Placeholders { environment: &environment, app: sub_table(&root, "app") };
 
     let mut selection = Selection::read(&root, &placeholders, &mut report);
@@ -61,12 +64,12 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
     let mut left_out = Vec::new();
     let active: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
     for definition in definitions {
-        let attribute = attribute_layer(&definition, &mut report);
-        let blocks = Blocks::new(&root, definition.id, &attribute);
         let wanted = selection.is_wanted(definition.id);
         // Listeners that do not run still tell which profiles exist; what is wrong with them is not asked.
         let mut unasked = Report::default();
         let asked = if wanted { &mut report } else { &mut unasked };
+        let attribute = attribute_layer(&definition, asked);
+        let blocks = Blocks::new(&root, definition.id, &attribute);
         let scopes = blocks.with_factory(&placeholders, asked);
         let described = Vec::new();
         let mut reader =

@@ -1,6 +1,7 @@
 //! What the tests of the configuration share: definitions without functions, sources without a machine.
 
 mod errors;
+mod reference;
 mod resolution;
 
 use super::{ConfigError, ConfigSource, Environment, Resolved, Sources, resolve};

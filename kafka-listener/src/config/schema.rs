@@ -1,0 +1,108 @@
+//! The JSON Schema of the configuration file, for completion and checks in editors.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{self, Key, Kind};
+use super::properties;
+
+/// The JSON Schema (draft 2020-12) of `kafka-listener.toml`.
+///
+/// It knows every key with its type, range, default and meaning. It does not know what only a start can tell: which
+/// listeners exist, and whether settings go together.
+pub fn json_schema() -> Value {
+    let mut root = table(keys::ROOT);
+    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".to_owned(), json!("kafka-listener.toml"));
+    root.insert(
+        "$defs".to_owned(),
+        json!({
+            "kafka": table(keys::KAFKA),
+            "listener": table(keys::LISTENER),
+            "profile": table(keys::PROFILE),
+        }),
+    );
+    Value::Object(root)
+}
+
+fn table(spec: &'static [Key]) -> Map<String, Value> {
+    let properties: Map<String, Value> = spec.iter().map(|key| (key.name.to_owned(), described(key))).collect();
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    schema.insert("additionalProperties".to_owned(), json!(false));
+    schema
+}
+
+/// The schema of a key's value with what is known of the key.
+fn described(key: &'static Key) -> Value {
+    let mut schema = match of_kind(&key.kind) {
+        Value::Object(schema) => schema,
+        other => unreachable!("a schema of a value is an object, not `{other}`"),
+    };
+    let mut description = key.doc.to_owned();
+    if let Some(default) = key.default.filter(|default| !default.is_empty()) {
+        description.push_str(&format!(" Default: {default}."));
+    }
+    if !key.librdkafka.is_empty() {
+        let owned: Vec<&str> = key.owned_properties().collect();
+        description.push_str(&format!(" librdkafka: {}.", owned.join(", ")));
+    }
+    if !description.is_empty() {
+        schema.insert("description".to_owned(), json!(description));
+    }
+    Value::Object(schema)
+}
+
+fn of_kind(kind: &Kind) -> Value {
+    match kind {
+        Kind::Boolean => or_placeholder(&json!({ "type": "boolean" })),
+        Kind::Integer { min, max } => or_placeholder(&json!({ "type": "integer", "minimum": min, "maximum": max })),
+        Kind::Float { min, max } => or_placeholder(&json!({ "type": "number", "minimum": min, "maximum": max })),
+        Kind::Duration { min, max } => json!({ "anyOf": [
+            { "type": "integer", "minimum": min, "maximum": max, "description": "milliseconds" },
+            { "type": "string", "examples": ["100ms", "45s", "5m"] },
+        ] }),
+        Kind::Size { min, max } => json!({ "anyOf": [
+            { "type": "integer", "minimum": min, "maximum": max, "description": "bytes" },
+            { "type": "string", "examples": ["500kB", "8MiB"] },
+        ] }),
+        Kind::Text | Kind::OffsetReset => json!({ "type": "string" }),
+        Kind::Texts | Kind::Assignors => {
+            json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+        }
+        Kind::Choice(choices) => or_placeholder(&json!({ "enum": choices })),
+        Kind::OnFailure => {
+            let action = or_placeholder(&json!({ "enum": keys::ACTIONS }));
+            let classes: Map<String, Value> =
+                keys::CLASSES.iter().map(|class| ((*class).to_owned(), action.clone())).collect();
+            json!({ "anyOf": [action, { "type": "object", "properties": classes, "additionalProperties": action }] })
+        }
+        Kind::Properties => raw_properties(),
+        Kind::Free => json!({ "type": "object" }),
+        Kind::Table(spec) if std::ptr::eq(*spec, keys::KAFKA) => json!({ "$ref": "#/$defs/kafka" }),
+        Kind::Table(spec) if std::ptr::eq(*spec, keys::LISTENER) => json!({ "$ref": "#/$defs/listener" }),
+        Kind::Table(spec) => Value::Object(table(spec)),
+        Kind::Named(spec) => {
+            let named = if std::ptr::eq(*spec, keys::PROFILE) { "profile" } else { "listener" };
+            json!({ "type": "object", "additionalProperties": { "$ref": format!("#/$defs/{named}") } })
+        }
+    }
+}
+
+/// A text with a placeholder may stand for any type.
+fn or_placeholder(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{" }] })
+}
+
+/// Names in quotes, or dotted without: then they are tables to TOML.
+fn raw_properties() -> Value {
+    let scalar = json!({ "type": ["string", "number", "boolean"] });
+    let mut known = Map::new();
+    for name in properties::allowed() {
+        if let Some((first, _)) = name.split_once('.') {
+            known.entry(first.to_owned()).or_insert_with(|| json!({ "type": "object" }));
+        }
+        known.insert(name.to_owned(), scalar.clone());
+    }
+    json!({ "type": "object", "properties": known, "additionalProperties": false })
+}
