@@ -78,14 +78,13 @@ fn hide_scalars(node: &super::value::Node, hidden: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Where a file does not parse, nobody knows which characters are a secret: only lines that are a table header or start
-/// with a known, harmless key are shown.
+/// Where a file does not parse, nobody knows which characters are a secret: of a line only a table's header, or the name
+/// of a known key and the punctuation after it, is shown.
 fn hidden_in_broken_text(text: &str) -> Vec<Range<usize>> {
     let mut hidden = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let shown = shown_of_broken_line(line);
-        hidden.push(start + shown..start + line.len());
+        hidden.push(start + shown_of_broken_line(line)..start + line.trim_end().len());
         start += line.len();
     }
     hidden
@@ -94,32 +93,28 @@ fn hidden_in_broken_text(text: &str) -> Vec<Range<usize>> {
 /// How many bytes of the line may be shown.
 fn shown_of_broken_line(line: &str) -> usize {
     let bare = |character: char| character.is_ascii_alphanumeric() || "_-. ".contains(character);
-    let trimmed = line.trim();
-    if let Some(header) = trimmed.strip_prefix('[') {
-        let name = header.trim_end_matches(']');
-        return if !name.is_empty() && name.chars().all(bare) { line.len() } else { 0 };
+    let name_start = line.len() - line.trim_start_matches([' ', '\t', '[']).len();
+    let name_end = line[name_start..].find(|character| !bare(character)).map_or(line.len(), |at| name_start + at);
+    let mut parts = line[name_start..name_end].split(['.', ' ']).filter(|part| !part.is_empty());
+    let Some(first) = parts.next() else { return 0 };
+    // Names in a header are the user's own.
+    let is_header = line.trim_start().starts_with('[');
+    if !is_known(keys::ROOT, first) || (!is_header && parts.any(|part| !is_known(keys::ROOT, part))) {
+        return 0;
     }
-    let name_end = line.find(|character: char| !bare(character)).unwrap_or(line.len());
-    let Some(name) = line[..name_end].split(['.', ' ']).rfind(|part| !part.is_empty()) else { return 0 };
-    match anywhere(keys::ROOT, name) {
-        Some(key) if key.printable() => line.len(),
-        Some(_) => name_end,
-        None => 0,
-    }
+    let punctuation = |character: char| !" =[]{},'\"".contains(character);
+    line[name_end..].find(punctuation).map_or(line.len(), |at| name_end + at)
 }
 
-/// The key of this name in whatever table; a harmless one only where it is harmless in all of them.
-fn anywhere(spec: &'static [Key], name: &str) -> Option<&'static Key> {
-    let mut found: Option<&'static Key> = keys::find(spec, name);
-    for key in spec {
-        if let Kind::Table(inner) | Kind::Named(inner) = key.kind
-            && let Some(deeper) = anywhere(inner, name)
-            && found.is_none_or(Key::printable)
-        {
-            found = Some(deeper);
-        }
-    }
-    found
+/// Is this the name of a key, in whatever table?
+fn is_known(spec: &'static [Key], name: &str) -> bool {
+    spec.iter().any(|key| {
+        let inner = match key.kind {
+            Kind::Table(inner) | Kind::Named(inner) => inner,
+            _ => &[],
+        };
+        key.name == name || is_known(inner, name)
+    })
 }
 
 #[cfg(feature = "toml")]

@@ -115,28 +115,30 @@ fn unknown(name: &str, entry: &Entry, spec: &'static [Key], path: &[String]) -> 
     let place =
         if path.is_empty() { "at the top level".to_owned() } else { format!("in `{}`", shown(&path.join("."))) };
     let problem = Problem::new(&entry.key, format!("unknown key `{}` {place}", shown(name)));
-    if let Some(key) = meant(name, spec) {
+    if let Some(key) = same_word(name, spec) {
         return problem.help(format!("did you mean `{}`?", key.name));
     }
     for (table, other) in [("kafka", keys::KAFKA), ("listener", keys::LISTENER)] {
-        if !std::ptr::eq(other, spec) && keys::find(other, name).is_some() {
-            return problem.help(format!("`{name}` belongs into `[{table}]`"));
+        if !std::ptr::eq(other, spec)
+            && let Some(key) = same_word(name, other)
+        {
+            return problem.help(format!("`{}` belongs into `[{table}]`", key.name));
         }
     }
-    problem.help(format!("allowed: {}", listed(spec.iter().map(|key| key.name))))
+    match nearest(name, spec.iter().map(|key| key.name)) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem.help(format!("allowed: {}", listed(spec.iter().map(|key| key.name)))),
+    }
 }
 
-/// The key that was meant: the same word as Spring, librdkafka or another habit of spelling has it, or the nearest.
-fn meant(name: &str, spec: &'static [Key]) -> Option<&'static Key> {
+/// The key that has this name with Spring, with librdkafka or in another habit of spelling.
+fn same_word(name: &str, spec: &'static [Key]) -> Option<&'static Key> {
     let wanted = normalised(name);
     let same = |other: &str| !other.is_empty() && normalised(other) == wanted;
-    let last = |path: &'static str| path.rsplit(['.', '(']).next().unwrap_or(path).trim_end_matches([')', ']']);
-    spec.iter()
-        .find(|key| same(key.name))
-        .or_else(|| {
-            spec.iter().find(|key| key.owned_properties().any(same) || same(key.spring) || same(last(key.spring)))
-        })
-        .or_else(|| nearest(name, spec.iter().map(|key| key.name)).and_then(|name| keys::find(spec, name)))
+    let last = |path: &'static str| path.rsplit(['.', '(', '[']).next().unwrap_or(path).trim_end_matches([')', ']']);
+    spec.iter().find(|key| same(key.name)).or_else(|| {
+        spec.iter().find(|key| key.owned_properties().any(same) || same(key.spring) || same(last(key.spring)))
+    })
 }
 
 /// A class in `on_failure` that looks like a misspelt one of the library's: names are free, so it is only a warning.

@@ -11,6 +11,7 @@ use super::value::{Node, Tree};
 fn wrong(key: &Key, node: &Node, expected: &str) -> Problem {
     let found = match &node.value {
         Tree::Table(_) | Tree::Foreign(_) | Tree::List(_) => node.kind().to_owned(),
+        Tree::Text(text) if !node.loose && key.printable() => format!("`\"{}\"`", shown(text)),
         _ if key.printable() && !node.secret => format!("`{}`", shown(&node.to_text())),
         _ => node.kind().to_owned(),
     };

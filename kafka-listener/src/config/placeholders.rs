@@ -210,8 +210,9 @@ fn unresolved(name: &str) -> Fault {
     if let Some(path) = name.strip_prefix("file:") {
         return Fault::new(format!("file `{}` does not exist", shown(path)));
     }
+    let name = &shown(name);
     let variable = environment_name(name);
-    let variables = if variable == name { format!("`{name}`") } else { format!("`{name}` and `{variable}`") };
+    let variables = if variable == *name { format!("`{name}`") } else { format!("`{name}` and `{variable}`") };
     Fault::new(format!("placeholder `{name}` is not set"))
         .help(format!("looked for environment variable {variables}, then for `{name}` in `[app]`"))
         .help("a default makes it optional: `${NAME:-default}`")

@@ -86,7 +86,16 @@ impl Problem {
             }
         }
         for help in &self.help {
-            write!(f, "\n{margin} = {help}")?;
+            let mut width = 0;
+            write!(f, "\n{margin} =")?;
+            for word in help.split(' ') {
+                width += word.chars().count() + 1;
+                if width > WIDEST_HELP {
+                    width = word.chars().count() + 1;
+                    write!(f, "\n{margin}  ")?;
+                }
+                write!(f, " {word}")?;
+            }
         }
         Ok(())
     }
@@ -184,24 +193,28 @@ pub(crate) fn normalised(name: &str) -> String {
     result
 }
 
-/// Levenshtein distance in characters; names longer than 64 characters are far from everything.
+/// Characters to insert, delete, replace or swap with their neighbour; names longer than 64 characters are far from
+/// everything.
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().take(65).collect();
     let right: Vec<char> = right.chars().take(65).collect();
     if left.len() > 64 || right.len() > 64 {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
+        rows.push(row);
     }
-    row[right.len()]
+    rows[left.len()][right.len()]
 }
 
 /// A line of a file as it may be shown, and the carets under the place.
@@ -209,6 +222,9 @@ struct Excerpt {
     line: String,
     carets: String,
 }
+
+/// Longer lines of help are broken.
+const WIDEST_HELP: usize = 110;
 
 /// Longer lines are not shown: the place is in the headline.
 const WIDEST_EXCERPT: usize = 160;

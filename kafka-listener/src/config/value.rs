@@ -283,7 +283,7 @@ impl Node {
         match &self.value {
             Tree::Text(text) => text.clone(),
             Tree::Integer(number) => number.to_string(),
-            Tree::Float(number) => number.to_string(),
+            Tree::Float(number) => format!("{number:?}"),
             Tree::Boolean(flag) => flag.to_string(),
             Tree::List(items) => items.iter().map(Self::to_text).collect::<Vec<_>>().join(", "),
             Tree::Table(_) | Tree::Foreign(_) => self.kind().to_owned(),

@@ -1,8 +1,11 @@
 //! What the tests of the configuration share: definitions without functions, sources without a machine.
 
 mod errors;
+mod precedence;
 mod reference;
 mod resolution;
+mod robustness;
+mod secrets;
 
 use super::{ConfigError, ConfigSource, Environment, Resolved, Sources, resolve};
 use crate::definition::{Attribute, AttributeValue, ListenerDefinition};
