@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::keys::{self, Key, Kind};
 use super::layers::insert;
 use super::report::{Problem, Report, listed, normalised};
-use super::value::{Node, Origin, Table, Tree};
+use super::value::{Node, Origin, Table};
 
 const PREFIX: &str = "KAFKA_LISTENER__";
 
@@ -112,7 +112,7 @@ impl Walk<'_> {
     fn json_node(&self, value: serde_json::Value) -> Node {
         use serde_json::Value;
 
-        use super::value::Entry;
+        use super::value::{Entry, Tree};
 
         let tree = match value {
             Value::Null => Tree::Foreign("null"),

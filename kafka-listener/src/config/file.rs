@@ -193,3 +193,17 @@ mod parser {
         Err(vec![(0..0, "configuration files need the feature `toml`, which is off".to_owned())])
     }
 }
+
+#[cfg(all(test, not(feature = "toml")))]
+mod tests {
+    use crate::config::{ConfigSource, Environment, Sources, resolve};
+
+    #[test]
+    fn a_named_file_needs_the_feature() {
+        let file = ConfigSource::Text { name: "a.toml".to_owned(), text: String::new() };
+        let sources = Sources { file, environment: Environment::Off, ..Sources::default() };
+        let report = resolve(&sources, &[]).expect_err("files cannot be read").to_string();
+        assert!(report.contains("the feature `toml`"), "{report}");
+        resolve(&Sources { file: ConfigSource::Lookup, ..sources }, &[]).expect("no file is named");
+    }
+}

@@ -137,13 +137,13 @@ pub(crate) static ROOT: &[Key] = &[
 
 /// `[profiles.NAME]`.
 pub(crate) static PROFILE: &[Key] = &[
-    Key { name: "only", kind: Kind::Texts, ..KEY },
-    Key { name: "expected", kind: Kind::Texts, ..KEY },
-    Key { name: "kafka", kind: Kind::Table(KAFKA), ..KEY },
-    Key { name: "listener", kind: Kind::Table(LISTENER), ..KEY },
-    Key { name: "container_factories", kind: Kind::Named(LISTENER), ..KEY },
-    Key { name: "listeners", kind: Kind::Named(LISTENER), ..KEY },
-    Key { name: "app", kind: Kind::Free, ..KEY },
+    Key { name: "only", kind: Kind::Texts, doc: "Replaces the top level's `only`.", ..KEY },
+    Key { name: "expected", kind: Kind::Texts, doc: "Replaces the top level's `expected`.", ..KEY },
+    Key { name: "kafka", kind: Kind::Table(KAFKA), doc: "Laid over `[kafka]`.", ..KEY },
+    Key { name: "listener", kind: Kind::Table(LISTENER), doc: "Laid over `[listener]`.", ..KEY },
+    Key { name: "container_factories", kind: Kind::Named(LISTENER), doc: "Laid over `[container_factories]`.", ..KEY },
+    Key { name: "listeners", kind: Kind::Named(LISTENER), doc: "Laid over `[listeners]`.", ..KEY },
+    Key { name: "app", kind: Kind::Free, doc: "Laid over `[app]`.", ..KEY },
 ];
 
 /// `[kafka]`.

@@ -1,8 +1,9 @@
-//! From TOML, environment, builder and attributes to [`ListenerSettings`].
+//! Configuration from TOML files, the environment, the builder and attributes.
 //!
-//! Sources are read to trees of values with places ([`value`]), merged by table ([`layers`]), and read through the
-//! scopes of each listener ([`reader`], [`listener`]); one [`ConfigError`] tells everything that is wrong. What can be
-//! configured at all stands in one table ([`keys`]). Nothing here knows the engine.
+//! Sources are read to trees of values that know their place (`value`), merged table by table (`layers`), and read
+//! through the scopes of each listener (`reader`, `listener`) to plain settings for the engine; one [`ConfigError`] tells
+//! everything that is wrong. What can be configured at all stands in one table (`keys`), which the schema and the
+//! reference page are made from. Nothing here knows the engine or connects to anything.
 
 mod cluster;
 mod environment;

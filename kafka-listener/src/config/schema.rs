@@ -39,17 +39,11 @@ fn described(key: &'static Key) -> Value {
         Value::Object(schema) => schema,
         other => unreachable!("a schema of a value is an object, not `{other}`"),
     };
-    let mut description = key.doc.to_owned();
-    if let Some(default) = key.default.filter(|default| !default.is_empty()) {
-        description.push_str(&format!(" Default: {default}."));
-    }
-    if !key.librdkafka.is_empty() {
-        let owned: Vec<&str> = key.owned_properties().collect();
-        description.push_str(&format!(" librdkafka: {}.", owned.join(", ")));
-    }
-    if !description.is_empty() {
-        schema.insert("description".to_owned(), json!(description));
-    }
+    let mut description = vec![key.doc.to_owned()];
+    description.extend(key.default.filter(|default| !default.is_empty()).map(|default| format!("Default: {default}.")));
+    let owned: Vec<&str> = key.owned_properties().collect();
+    description.extend((!owned.is_empty()).then(|| format!("librdkafka: {}.", owned.join(", "))));
+    schema.insert("description".to_owned(), json!(description.join(" ").trim()));
     Value::Object(schema)
 }
 

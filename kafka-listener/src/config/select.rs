@@ -74,6 +74,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
         let described = Vec::new();
         let mut reader =
             Reader { scopes, spec: keys::LISTENER, prefix: "", placeholders: &placeholders, report: asked, described };
+        let _described = reader.optional_text("container_factory");
         let in_profiles: Vec<String> = reader.texts("profiles").value.into_iter().map(|(name, _)| name).collect();
         mentioned.extend(in_profiles.iter().map(|name| name.trim_start_matches('!').to_owned()));
         if !wanted {

@@ -1,5 +1,7 @@
 //! What the tests of the configuration share: definitions without functions, sources without a machine.
 
+#![cfg(all(feature = "toml", feature = "json"))]
+
 mod errors;
 mod precedence;
 mod reference;

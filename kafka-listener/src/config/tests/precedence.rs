@@ -9,12 +9,15 @@ use super::{definition, sources, variables};
 use crate::config::{ResolvedListener, Sources, resolve};
 use crate::definition::AttributeValue::{self, Int, List, Str};
 
+/// The argument, and how it is written.
+type InAttribute = (&'static str, fn(i64) -> AttributeValue);
+
 /// One key in all the places where it can stand.
 struct Subject {
     /// As in the file, below its block.
     path: &'static str,
     variable: &'static str,
-    attribute: Option<(&'static str, fn(i64) -> AttributeValue)>,
+    attribute: Option<InAttribute>,
     read: fn(&ResolvedListener) -> Option<i64>,
     default: Option<i64>,
 }

@@ -1,6 +1,7 @@
 //! Whatever stands in a file, the answer is settings or a report: never a panic, never without bound.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -59,8 +60,8 @@ proptest! {
     fn known_keys_with_any_values_are_settings_or_a_report(
         values in btree_map(key_path(), any_value(), 0..12),
     ) {
-        let toml: String = values.iter().map(|(path, value)| format!("{path} = {value}\n")).collect();
-        answer(&toml);
+        let lines: Vec<String> = values.iter().map(|(path, value)| format!("{path} = {value}")).collect();
+        answer(&lines.join("\n"));
     }
 
     #[test]
@@ -140,7 +141,7 @@ fn deep_nesting_is_refused() {
 fn values_that_multiply_each_other_are_bounded() {
     let mut toml = "[listeners.reserve_stock]\ngroup_id = '${a0}'\n[app]\n".to_owned();
     for level in 0..12 {
-        toml.push_str(&format!("a{level} = '{}'\n", format!("${{a{}}}", level + 1).repeat(10)));
+        writeln!(toml, "a{level} = '{}'", format!("${{a{}}}", level + 1).repeat(10)).unwrap();
     }
     toml.push_str("a12 = 'x'\n");
     let report = super::report(&sources(&toml));

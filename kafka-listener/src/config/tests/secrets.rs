@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::{definition, shop, sources, variables};
-use crate::config::{ConfigSource, Environment, Origin, Sources, Value, keys, properties, resolve};
+use crate::config::{ConfigSource, Environment, Origin, ResolvedListener, Sources, Value, keys, properties, resolve};
 use crate::definition::AttributeValue::{List, Str};
 
 const CANARY: &str = "hunter2canary";
@@ -153,7 +153,7 @@ fn what_comes_out_of_a_file_is_not_shown_even_for_a_harmless_key() {
         let sources = sources(&format!("{path} = '{placeholder}'"));
         let described = match resolve(&sources, &shop()) {
             Ok(resolved) => {
-                let listeners = resolved.listeners.iter().flat_map(|listener| listener.describe());
+                let listeners = resolved.listeners.iter().flat_map(ResolvedListener::describe);
                 format!("{:?}", listeners.chain(&resolved.cluster.described).collect::<Vec<_>>())
             }
             Err(error) => error.to_string(),
