@@ -3,9 +3,8 @@
 //! Each check is a `const fn` with one bound, called in one constant on the user's own token: so a type that does not
 //! fit is reported once, there, in our words.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::future::Future;
-use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,10 +18,11 @@ pub use crate::failure::ListenerError;
 pub use crate::outcome::{OutcomeOf, Probe, ViaClassify, ViaOutcome, outcome};
 pub use crate::record::RecordContext;
 pub use crate::state::Requirements;
+pub use crate::worker::erase;
 
 use crate::decode::DecodeError;
 use crate::failure::ErrorClass;
-use crate::worker::ErasedHandler;
+use crate::slots::Tenure;
 
 /// How a listener's payload is decoded.
 #[derive(Debug)]
@@ -126,10 +126,7 @@ where
     }
 }
 
-async fn in_blocking_pool<R: Send + 'static>(
-    tenure: Arc<dyn Any + Send + Sync>,
-    listener: impl FnOnce() -> R + Send + 'static,
-) -> R {
+async fn in_blocking_pool<R: Send + 'static>(tenure: Tenure, listener: impl FnOnce() -> R + Send + 'static) -> R {
     let span = tracing::Span::current();
     let task = tokio::task::spawn_blocking(move || {
         let _tenure = tenure;
@@ -143,11 +140,6 @@ async fn in_blocking_pool<R: Send + 'static>(
             Err(_) => std::future::pending().await,
         },
     }
-}
-
-/// Makes the type-erased handler.
-pub fn erase<H: Handler>(handler: H) -> ErasedHandler {
-    Box::new(handler)
 }
 
 /// Checks a constant `id` at compile time; literals are checked by the attribute, with better words.

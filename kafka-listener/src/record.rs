@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::slots::{Tenure, WorkPermit};
 use crate::state::States;
 
 /// A topic name and a partition number.
@@ -105,6 +106,17 @@ pub(crate) struct RawRecord {
     pub(crate) headers: Span,
 }
 
+impl RawRecord {
+    /// Bytes of key, payload and headers.
+    pub(crate) fn size(&self) -> u64 {
+        [self.key, self.payload, self.headers]
+            .iter()
+            .filter_map(|span| span.range())
+            .map(|range| range.len() as u64)
+            .sum()
+    }
+}
+
 /// Consecutive records of one partition, copied out of librdkafka in one go.
 #[derive(Debug)]
 pub(crate) struct RecordBatch {
@@ -145,8 +157,7 @@ pub(crate) struct Delivery<'r> {
     pub(crate) states: &'r States,
     /// From 1.
     pub(crate) attempt: u32,
-    /// Kept alive by blocking code until it has really ended: the slot and the partition's ownership.
-    pub(crate) tenure: &'r Arc<dyn std::any::Any + Send + Sync>,
+    pub(crate) permit: &'r WorkPermit,
 }
 
 impl<'r> RecordContext<'r> {
@@ -236,8 +247,9 @@ impl<'r> RecordContext<'r> {
         self.delivery.states
     }
 
-    pub(crate) fn tenure(&self) -> Arc<dyn std::any::Any + Send + Sync> {
-        Arc::clone(self.delivery.tenure)
+    /// What blocking code keeps until it has really ended: the slot and the partition's ownership.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.delivery.permit.tenure()
     }
 
     fn slice(&self, span: Span) -> Option<&'r [u8]> {

@@ -3,6 +3,7 @@
 //! The caller repeats [`CommitCoordinator::final_step`] until it is done, and serves answers in between. Nothing is
 //! remembered about the set of partitions, so a revoke may run in the middle of a close.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -30,6 +31,17 @@ pub enum CommitOutcome {
     Fenced,
     /// The broker refused it until the time was up: it is repeated.
     Failed,
+}
+
+impl fmt::Display for CommitOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Committed => "committed",
+            Self::Unknown => "unknown",
+            Self::Fenced => "fenced",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 /// What to do next for a final commit.

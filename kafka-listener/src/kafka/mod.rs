@@ -1,4 +1,20 @@
-//! Everything that touches librdkafka: nothing outside of this folder names it.
+//! Everything that touches librdkafka: the client, its queues, and the one thread per consumer that uses them.
+//!
+//! The only place that names `rdkafka`; none of its types leave the crate.
 
+mod assign;
+mod feed;
+pub(crate) mod ffi;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
+mod partition;
+mod poll_loop;
+mod reaper;
+mod revoke;
+mod search;
+mod stop;
+mod supervise;
+pub(crate) mod waker;
+
+pub(crate) use poll_loop::{ConsumerParts, run};
+pub(crate) use reaper::unclosed_clients;

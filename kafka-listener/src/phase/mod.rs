@@ -42,7 +42,6 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a record meets them.
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 12] = [
         Self::Idle,
         Self::Queued,
@@ -57,6 +56,11 @@ impl Phase {
         Self::WaitingForMembership,
         Self::CommitStalled,
     ];
+
+    /// The phase whose discriminant this is.
+    pub(crate) fn from_u8(raw: u8) -> Self {
+        Self::ALL.get(usize::from(raw)).copied().unwrap_or(Self::Idle)
+    }
 
     /// Whether user code runs.
     pub fn is_running(self) -> bool {

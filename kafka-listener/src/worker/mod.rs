@@ -1,4 +1,237 @@
-//! One task per assigned partition.
+//! One task per assigned partition and epoch: takes hand-overs, runs the handler, deals with failures, reports
+//! progress.
+//!
+//! Knows nothing of librdkafka and never commits: it publishes what is done and the poll loop commits it.
 
-/// A listener's handler behind a pointer, called once per hand-over.
-pub type ErasedHandler = Box<dyn std::any::Any + Send + Sync>;
+mod control;
+mod failed;
+mod membership;
+mod metrics;
+mod run;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use failed::Next;
+
+pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, NO_OFFSET, PartitionControl, WorkerRequest, gate};
+pub(crate) use membership::Membership;
+pub(crate) use metrics::ListenerMetrics;
+pub use run::{ErasedHandler, erase};
+pub(crate) use run::{RunEnd, Unit};
+
+use crate::clock::Instant;
+use crate::config::{OnCorrupt, OnFailureTable, RetrySettings};
+use crate::kafka::ffi::PartitionError;
+use crate::ownership::{OwnerKey, PartitionLease};
+use crate::phase::Phase;
+use crate::record::RecordBatch;
+use crate::retry::{AttemptMemory, RetryState};
+use crate::slots::{SlotHeld, Slots, WorkPermit};
+use crate::state::States;
+
+/// What all workers of one listener share.
+#[derive(Debug)]
+pub(crate) struct ListenerContext {
+    pub(crate) id: Arc<str>,
+    pub(crate) group_id: Arc<str>,
+    pub(crate) handler: ErasedHandler,
+    pub(crate) states: States,
+    pub(crate) slots: Slots,
+    pub(crate) retry: RetrySettings,
+    pub(crate) on_failure: OnFailureTable,
+    pub(crate) on_corrupt: OnCorrupt,
+    pub(crate) max_payload: u64,
+    pub(crate) sync_commits: bool,
+    /// `ack_mode = "record"`: the poll loop is woken after each record.
+    pub(crate) commits_each_record: bool,
+    /// Taken by workers when a record fails or is got past, never across an await.
+    pub(crate) attempts: Mutex<AttemptMemory>,
+    pub(crate) metrics: ListenerMetrics,
+}
+
+/// What one worker has for itself.
+#[derive(Debug)]
+pub(crate) struct WorkerContext {
+    pub(crate) listener: Arc<ListenerContext>,
+    pub(crate) control: Arc<PartitionControl>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) permit: WorkPermit,
+    commits_each_record: bool,
+}
+
+/// What travels from the poll loop to a worker, in the order of the partition.
+#[derive(Debug)]
+pub(crate) enum HandOver {
+    Records(RecordBatch),
+    /// The log cannot be read here; everything before it has been handed over.
+    Unreadable(PartitionError),
+}
+
+/// Marks the partition's control as ended whatever ends the task: return, panic, or a runtime that goes away.
+struct EndMark(Arc<PartitionControl>);
+
+impl Drop for EndMark {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The worker's life: waits for the partition to be free in this process, works until a gate says stop, ends.
+pub(crate) async fn work(
+    listener: Arc<ListenerContext>,
+    control: Arc<PartitionControl>,
+    membership: Arc<Membership>,
+    owner: OwnerKey,
+    mut hand_overs: mpsc::Receiver<HandOver>,
+) {
+    let _end = EndMark(Arc::clone(&control));
+    control.enter(Phase::WaitingForPrevious);
+    let lease = tokio::select! {
+        biased;
+        () = stopped(&control) => return,
+        lease = PartitionLease::acquire(owner) => lease,
+    };
+    let context = WorkerContext {
+        permit: WorkPermit::new(listener.slots.clone(), lease),
+        commits_each_record: listener.commits_each_record,
+        listener,
+        control,
+        membership,
+    };
+    loop {
+        context.control.enter(Phase::Idle);
+        let hand_over = tokio::select! {
+            biased;
+            () = stopped(&context.control) => return,
+            hand_over = hand_overs.recv() => hand_over,
+        };
+        let go_on = match hand_over {
+            Some(HandOver::Records(batch)) => context.handle(&batch).await,
+            Some(HandOver::Unreadable(error)) => context.unreadable(&error).await,
+            None => return,
+        };
+        if !go_on {
+            return;
+        }
+    }
+}
+
+/// Resolves when the worker has to leave.
+async fn stopped(control: &PartitionControl) {
+    while control.gates() & gate::STOP == 0 {
+        control.changed().await;
+    }
+}
+
+impl WorkerContext {
+    /// Works through one hand-over. `false`: the worker has to leave.
+    async fn handle(&self, batch: &RecordBatch) -> bool {
+        let Some(first) = batch.records.first() else { return true };
+        let index = AtomicUsize::new(0);
+        // The failures of the record at `retried`; every other one is at its first delivery.
+        let mut retry = self.recall(first.offset);
+        let mut retried = 0;
+        let go_on = loop {
+            let from = index.load(Ordering::Relaxed);
+            let attempt = if from == retried { retry.attempt() } else { 1 };
+            let unit = Unit { batch, index: &index, attempt, context: self };
+            let end = tokio::select! {
+                biased;
+                () = self.control.cancelled() => break false,
+                end = self.listener.handler.run_guarded(unit) => end,
+            };
+            let at = index.load(Ordering::Relaxed);
+            if at != retried && !matches!(end, RunEnd::Completed) {
+                self.forget(retry);
+                (retry, retried) = (RetryState::new(), at);
+            }
+            match end {
+                RunEnd::Completed => break true,
+                RunEnd::Interrupted => {
+                    if !self.wait_for_gates().await {
+                        break false;
+                    }
+                }
+                RunEnd::Failed(error) => match self.failed(batch.records[at].offset, &mut retry, &error).await {
+                    Next::Again => {}
+                    Next::Onwards => index.store(at + 1, Ordering::Relaxed),
+                    Next::Leave => break false,
+                },
+            }
+        };
+        if go_on {
+            self.forget(retry);
+            self.control.give_back(batch.records.len() as u64, batch.arena.len() as u64);
+        }
+        go_on
+    }
+
+    /// Waits until the next record may start. `false`: the worker has to leave.
+    async fn wait_for_gates(&self) -> bool {
+        /// The membership is confirmed by the poll loop, which nudges; this bounds a missed nudge.
+        const RECHECK: Duration = Duration::from_millis(50);
+        loop {
+            let gates = self.control.gates();
+            if gates & gate::STOP != 0 {
+                return false;
+            }
+            let phase = if gates & gate::PAUSE != 0 {
+                Phase::Paused
+            } else if gates & gate::STALLED != 0 {
+                Phase::CommitStalled
+            } else if self.membership.is_trusted(Instant::now()) {
+                return true;
+            } else {
+                Phase::WaitingForMembership
+            };
+            self.control.enter(phase);
+            if gates == 0 {
+                // Either wakes: the timer is a bound, not the signal.
+                let _ = tokio::time::timeout(RECHECK, self.control.changed()).await;
+            } else {
+                self.control.changed().await;
+            }
+        }
+    }
+
+    /// Waits for a slot; `None` when something else has to be looked at first.
+    pub(crate) async fn wait_for_slot(&self, offset: i64) -> Option<SlotHeld<'_>> {
+        self.control.at(offset);
+        self.control.enter(Phase::WaitingForSlot);
+        let slot = tokio::select! {
+            biased;
+            () = self.closed_gate() => None,
+            slot = self.permit.slot() => Some(slot),
+        };
+        // The slot may have taken long: the pulse has to be looked at again.
+        let slot = slot.filter(|_| self.control.gates() == 0 && self.membership.is_trusted(Instant::now()))?;
+        self.control.enter(Phase::Running);
+        Some(slot)
+    }
+
+    async fn closed_gate(&self) {
+        while self.control.gates() == 0 {
+            self.control.changed().await;
+        }
+    }
+
+    /// `ack_mode = "record"`: asks for a commit, and with `sync_commits` waits until it is acknowledged or the worker
+    /// has to leave.
+    pub(crate) async fn wait_for_commit(&self, offset: i64) {
+        self.control.wake_loop();
+        if !self.listener.sync_commits {
+            return;
+        }
+        self.control.enter(Phase::WaitingForCommit);
+        while self.control.committed().is_none_or(|committed| committed <= offset)
+            && self.control.gates() & gate::STOP == 0
+        {
+            self.control.changed().await;
+        }
+        self.control.enter(Phase::Running);
+    }
+}

@@ -1,0 +1,186 @@
+//! What a container and one of its poll loops share: wishes going in, state coming out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Instant;
+use crate::kafka::waker::Waker;
+use crate::record::TopicPartition;
+use crate::worker::{Membership, PartitionControl};
+
+/// One consumer of a container: a member of its group with a poll loop of its own.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) index: usize,
+    pub(crate) client_id: String,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) membership: Arc<Membership>,
+    /// Written by the poll loop.
+    state: watch::Sender<ConsumerState>,
+    /// The assignment. Written by the poll loop at each rebalance, read by `status()`.
+    partitions: Mutex<Vec<Arc<PartitionControl>>>,
+    /// Written by the container.
+    paused: AtomicBool,
+    /// Written by the container; a later request may only be stricter.
+    stop: Mutex<Option<StopRequest>>,
+}
+
+/// When a stopping poll loop has to be through with what. Made from one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StopRequest {
+    pub(crate) drain_until: Instant,
+    pub(crate) commit_until: Instant,
+    pub(crate) close_until: Instant,
+}
+
+impl StopRequest {
+    /// About 70 % of the budget for the drain, 20 % for the commit, the rest for leaving the group.
+    pub(crate) fn new(now: Instant, budget: Duration) -> Self {
+        Self {
+            drain_until: now + budget.mul_f64(0.7),
+            commit_until: now + budget.mul_f64(0.9),
+            close_until: now + budget,
+        }
+    }
+
+    /// A second signal: nothing is waited for any more, but the commit of what is done is tried for a moment.
+    pub(crate) fn at_once(now: Instant) -> Self {
+        Self {
+            drain_until: now,
+            commit_until: now + Duration::from_millis(500),
+            close_until: now + Duration::from_secs(1),
+        }
+    }
+
+    fn stricter(self, other: Self) -> Self {
+        Self {
+            drain_until: self.drain_until.min(other.drain_until),
+            commit_until: self.commit_until.min(other.commit_until),
+            close_until: self.close_until.min(other.close_until),
+        }
+    }
+}
+
+/// Where a consumer stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConsumerState {
+    pub(crate) phase: ConsumerPhase,
+    /// Assigned partitions.
+    pub(crate) assigned: usize,
+    /// Whether the wish to pause has been carried out.
+    pub(crate) paused: bool,
+    pub(crate) member_id: Option<Arc<str>>,
+    pub(crate) generation: Option<i32>,
+    /// Why the listener cannot go on.
+    pub(crate) failure: Option<Arc<str>>,
+    /// What the stop came to.
+    pub(crate) ending: Option<Arc<Ending>>,
+}
+
+/// Where a consumer's life is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConsumerPhase {
+    /// Not in the group yet.
+    #[default]
+    Joining,
+    /// In the group, as the owner of partitions or as a spare.
+    Joined,
+    Stopping,
+    /// The poll loop is over.
+    Ended,
+}
+
+/// What a stop left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Records that were running when the time was up, and were cancelled.
+    pub(crate) cancelled: Vec<(TopicPartition, Option<i64>)>,
+    /// Partitions whose finished work is not committed for certain, and why.
+    pub(crate) uncommitted: Vec<(TopicPartition, String)>,
+    /// Whether the group was left in time.
+    pub(crate) left_group: bool,
+}
+
+impl Consumer {
+    pub(crate) fn new(index: usize, client_id: String, session_timeout: Duration) -> Self {
+        Self {
+            index,
+            client_id,
+            waker: Arc::new(Waker::default()),
+            membership: Arc::new(Membership::new(session_timeout)),
+            state: watch::Sender::default(),
+            partitions: Mutex::default(),
+            paused: AtomicBool::new(false),
+            stop: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> ConsumerState {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<ConsumerState> {
+        self.state.subscribe()
+    }
+
+    /// Changes the state. The poll loop's, but for the mark that its thread has ended.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut ConsumerState)) {
+        self.state.send_modify(change);
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Arc<PartitionControl>> {
+        lock(&self.partitions).clone()
+    }
+
+    pub(crate) fn set_partitions(&self, partitions: Vec<Arc<PartitionControl>>) {
+        let assigned = partitions.len();
+        *lock(&self.partitions) = partitions;
+        self.update(|state| state.assigned = assigned);
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn wants_pause(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn request_stop(&self, request: StopRequest) {
+        {
+            let mut stop = lock(&self.stop);
+            *stop = Some(stop.map_or(request, |earlier| earlier.stricter(request)));
+        }
+        self.waker.wake();
+    }
+
+    pub(crate) fn stop_requested(&self) -> Option<StopRequest> {
+        *lock(&self.stop)
+    }
+}
+
+/// Tiny sections without user code: a panic cannot leave them half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_stop_request_can_only_be_stricter() {
+        let consumer = Consumer::new(0, "shop-0".into(), Duration::from_secs(45));
+        let now = Instant::now();
+        let ample = StopRequest::new(now, Duration::from_secs(30));
+        consumer.request_stop(ample);
+        let at_once = StopRequest::at_once(now);
+        consumer.request_stop(at_once);
+        consumer.request_stop(ample);
+        assert_eq!(consumer.stop_requested(), Some(at_once));
+    }
+}

@@ -1,0 +1,391 @@
+//! One listener at run time: its consumers, their threads, and the handle to steer them.
+
+mod consumer;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+pub(crate) use consumer::{Consumer, ConsumerPhase, Ending, StopRequest};
+
+use crate::clock::Instant;
+use crate::config::ListenerSettings;
+use crate::error::Error;
+use crate::kafka::{self, ConsumerParts};
+use crate::rebalance::Hooks;
+use crate::record::TopicPartition;
+use crate::registry::ListenerReport;
+use crate::status::ListenerStatus;
+use crate::worker::{HeldAction, HeldAnswer, HeldDecision, ListenerContext};
+
+/// How much longer than its own budget a poll loop may take before a wait for it gives up.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a control call waits for the poll loop or a worker to carry it out.
+const CONTROL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a container stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ContainerState {
+    /// Started, and not all of its consumers have joined the group yet. It stays so while no broker can be reached.
+    Starting,
+    /// All consumers are in the group, each as the owner of partitions or as a spare.
+    Running,
+    /// In the group, and nothing is started until [`ListenerContainer::resume`].
+    Paused,
+    /// Draining, committing, leaving.
+    Stopping,
+    /// Not started, or stopped in order.
+    Stopped,
+    /// Cannot go on by itself; the reason is in the status and in the log.
+    Failed,
+}
+
+impl fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// What became of a decision about a held record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HoldOutcome {
+    /// Carried out for the record at this offset.
+    Applied {
+        /// The record that was on hold.
+        offset: i64,
+    },
+    /// No record of the partition is on hold.
+    NotHeld,
+    /// Another record is on hold than the one named; nothing was done.
+    OtherRecord {
+        /// The record that is on hold.
+        held: i64,
+    },
+    /// This process does not own the partition.
+    NotAssigned,
+}
+
+/// The handle of one listener; clones are handles of the same one. Found by [`ListenerRegistry::container`].
+///
+/// Dropping the last handle of a container and of its registry stops it without waiting for that.
+///
+/// [`ListenerRegistry::container`]: crate::ListenerRegistry::container
+#[derive(Clone, Debug)]
+pub struct ListenerContainer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Arc<ListenerSettings>,
+    listener: Arc<ListenerContext>,
+    hooks: Hooks,
+    runtime: Handle,
+    /// The consumers of the present or the last run; replaced by `start`.
+    consumers: Mutex<Vec<Arc<Consumer>>>,
+    paused: AtomicBool,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("id", &self.listener.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let running: Vec<_> = self.consumers().iter().filter(|consumer| !has_ended(consumer)).cloned().collect();
+        if running.is_empty() {
+            return;
+        }
+        tracing::warn!(listener = %self.listener.id,
+            "the last handle was dropped: the listener stops and nobody waits for it; call `shutdown` to wait");
+        let stop = StopRequest::new(Instant::now(), self.settings.shutdown_timeout);
+        for consumer in running {
+            consumer.request_stop(stop);
+        }
+    }
+}
+
+impl ListenerContainer {
+    pub(crate) fn new(
+        settings: Arc<ListenerSettings>,
+        listener: Arc<ListenerContext>,
+        hooks: Hooks,
+        runtime: Handle,
+    ) -> Self {
+        let consumers = Mutex::new(Vec::new());
+        let inner = Inner { settings, listener, hooks, runtime, consumers, paused: AtomicBool::new(false) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The listener's id.
+    pub fn id(&self) -> &str {
+        &self.inner.listener.id
+    }
+
+    /// Where the container stands now.
+    pub fn state(&self) -> ContainerState {
+        self.inner.state()
+    }
+
+    /// Starts the container's consumers. Returns when their threads run; joining the group goes on in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyRunning`] unless the container is stopped or failed; [`Error::Thread`] when the system refuses a
+    /// thread.
+    pub fn start(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let mut consumers = inner.consumers();
+        if !consumers.iter().all(|consumer| has_ended(consumer)) {
+            return Err(Error::AlreadyRunning { listener: self.id().to_owned() });
+        }
+        let settings = &inner.settings;
+        let fresh: Vec<_> = (0..settings.consumers)
+            .map(|index| {
+                let client_id = format!("{}-{index}", settings.client_id);
+                Arc::new(Consumer::new(index, client_id, settings.session_timeout))
+            })
+            .collect();
+        for consumer in &fresh {
+            consumer.pause(inner.paused.load(Ordering::Acquire));
+        }
+        consumers.clone_from(&fresh);
+        drop(consumers);
+        for consumer in &fresh {
+            if let Err(source) = inner.spawn(consumer, &fresh) {
+                let stop = StopRequest::at_once(Instant::now());
+                fresh.iter().for_each(|consumer| consumer.request_stop(stop));
+                return Err(Error::Thread { listener: self.id().to_owned(), source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the container: nothing new starts, what runs may finish, what is done is committed, the group is left; all
+    /// within `shutdown_timeout` (30 s). The container can be started again.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stop goes on when the future is dropped; only its report is lost.
+    pub async fn stop(&self) -> ListenerReport {
+        self.stop_within(self.inner.settings.shutdown_timeout).await
+    }
+
+    pub(crate) async fn stop_within(&self, budget: Duration) -> ListenerReport {
+        let consumers = self.inner.consumers().clone();
+        let request = StopRequest::new(Instant::now(), budget);
+        consumers.iter().for_each(|consumer| consumer.request_stop(request));
+        self.wait_until_ended(&consumers, budget + GRACE).await;
+        self.report()
+    }
+
+    /// Stops waiting for anything: running handlers are cancelled at their next await.
+    pub(crate) fn interrupt(&self) {
+        let request = StopRequest::at_once(Instant::now());
+        self.inner.consumers().iter().for_each(|consumer| consumer.request_stop(request));
+    }
+
+    async fn wait_until_ended(&self, consumers: &[Arc<Consumer>], limit: Duration) {
+        let all_ended = async {
+            for consumer in consumers {
+                // The sender lives in the consumer: this ends with the state, not with an error.
+                let _ = consumer.watch().wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+            }
+        };
+        if tokio::time::timeout(limit, all_ended).await.is_err() {
+            tracing::error!(listener = %self.id(), ?limit, "a poll loop did not end within its deadline");
+        }
+    }
+
+    /// Pauses the listener: no record is started any more, running ones finish. The group keeps its members and the
+    /// pause outlives rebalances. Returns when every poll loop has closed its gates.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when the container is not started; [`Error::Unanswered`] when a poll loop is held up, for
+    /// example by a rebalance, for more than 5 s: the pause is then carried out as soon as it turns.
+    ///
+    /// # Cancel safety
+    ///
+    /// The pause is carried out when the future is dropped.
+    pub async fn pause(&self) -> Result<(), Error> {
+        self.set_paused(true).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenerContainer::pause`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ListenerContainer::pause`].
+    pub async fn resume(&self) -> Result<(), Error> {
+        self.set_paused(false).await
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<(), Error> {
+        let consumers = self.inner.consumers().clone();
+        if consumers.iter().all(|consumer| has_ended(consumer)) {
+            return Err(Error::NotRunning { listener: self.id().to_owned() });
+        }
+        self.inner.paused.store(paused, Ordering::Release);
+        consumers.iter().for_each(|consumer| consumer.pause(paused));
+        let all = async {
+            for consumer in &consumers {
+                let done =
+                    |state: &consumer::ConsumerState| state.paused == paused || state.phase == ConsumerPhase::Ended;
+                let _ = consumer.watch().wait_for(done).await;
+            }
+        };
+        let unanswered = |_| Error::Unanswered { listener: self.id().to_owned() };
+        tokio::time::timeout(CONTROL_LIMIT, all).await.map_err(unanswered)
+    }
+
+    /// Tries the held record of a partition again, with its attempts and its backoff counted afresh.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the decision may be carried out although the future is dropped.
+    pub async fn retry_held(&self, topic_partition: &TopicPartition) -> HoldOutcome {
+        self.decide(topic_partition, HeldAction::Retry).await
+    }
+
+    /// Skips the held record of a partition: it counts as done and is counted as skipped. The offset has to be that of
+    /// the record on hold, so that no other one is skipped by mistake.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ListenerContainer::retry_held`].
+    pub async fn skip_held(&self, topic_partition: &TopicPartition, offset: i64) -> HoldOutcome {
+        self.decide(topic_partition, HeldAction::Skip { offset }).await
+    }
+
+    async fn decide(&self, topic_partition: &TopicPartition, action: HeldAction) -> HoldOutcome {
+        let control = self
+            .consumers()
+            .iter()
+            .flat_map(|consumer| consumer.partitions())
+            .find(|control| control.topic_partition == *topic_partition);
+        let Some(control) = control else { return HoldOutcome::NotAssigned };
+        let (answer, answered) = oneshot::channel();
+        control.decide(HeldDecision { action, answer });
+        match tokio::time::timeout(CONTROL_LIMIT, answered).await {
+            Ok(Ok(HeldAnswer::Done { offset })) => HoldOutcome::Applied { offset },
+            Ok(Ok(HeldAnswer::OtherRecord { held })) => HoldOutcome::OtherRecord { held },
+            // The worker left while the decision was on its way.
+            Ok(Ok(HeldAnswer::NotHeld) | Err(_)) | Err(_) => HoldOutcome::NotHeld,
+        }
+    }
+
+    /// What the container is doing, partition by partition.
+    pub fn status(&self) -> ListenerStatus {
+        ListenerStatus::of(self)
+    }
+
+    /// Resolves when the container has stopped or failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn stopped(&self) -> ContainerState {
+        let consumers = self.inner.consumers().clone();
+        for consumer in &consumers {
+            let _ = consumer.watch().wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+        }
+        self.state()
+    }
+
+    /// Why the container failed, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.consumers().iter().find_map(|consumer| consumer.state().failure).map(|failure| failure.to_string())
+    }
+
+    pub(crate) fn report(&self) -> ListenerReport {
+        ListenerReport::of(self.id(), &self.consumers())
+    }
+
+    pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
+        self.inner.consumers().clone()
+    }
+
+    pub(crate) fn settings(&self) -> &ListenerSettings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn listener(&self) -> &ListenerContext {
+        &self.inner.listener
+    }
+}
+
+impl Inner {
+    /// Never held across an await or user code.
+    fn consumers(&self) -> MutexGuard<'_, Vec<Arc<Consumer>>> {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, consumer: &Arc<Consumer>, siblings: &[Arc<Consumer>]) -> std::io::Result<()> {
+        let parts = ConsumerParts {
+            consumer: Arc::clone(consumer),
+            listener: Arc::clone(&self.listener),
+            settings: Arc::clone(&self.settings),
+            hooks: self.hooks.clone(),
+            runtime: self.runtime.clone(),
+        };
+        let siblings = siblings.to_vec();
+        let shutdown_timeout = self.settings.shutdown_timeout;
+        let name = format!("kafka-{}", consumer.client_id);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let consumer = Arc::clone(&parts.consumer);
+            kafka::run(parts);
+            // One consumer that cannot go on is the end of its container.
+            if consumer.state().failure.is_some() {
+                let stop = StopRequest::new(Instant::now(), shutdown_timeout);
+                siblings.iter().for_each(|sibling| sibling.request_stop(stop));
+            }
+        });
+        if thread.is_err() {
+            consumer.update(|state| state.phase = ConsumerPhase::Ended);
+        }
+        thread.map(drop)
+    }
+
+    fn state(&self) -> ContainerState {
+        let states: Vec<_> = self.consumers().iter().map(|consumer| consumer.state()).collect();
+        let ended = states.iter().all(|state| state.phase == ConsumerPhase::Ended);
+        let failed = states.iter().any(|state| state.failure.is_some());
+        let least = states.iter().map(|state| state.phase).min().unwrap_or(ConsumerPhase::Ended);
+        let most = states.iter().map(|state| state.phase).max().unwrap_or(ConsumerPhase::Ended);
+        match (ended, failed) {
+            (true, true) => ContainerState::Failed,
+            (true, false) => ContainerState::Stopped,
+            (false, true) => ContainerState::Stopping,
+            (false, false) if most >= ConsumerPhase::Stopping => ContainerState::Stopping,
+            (false, false) if least == ConsumerPhase::Joining => ContainerState::Starting,
+            (false, false) if states.iter().all(|state| state.paused) => ContainerState::Paused,
+            (false, false) => ContainerState::Running,
+        }
+    }
+}
+
+fn has_ended(consumer: &Consumer) -> bool {
+    consumer.state().phase == ConsumerPhase::Ended
+}

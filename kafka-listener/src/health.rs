@@ -1,0 +1,111 @@
+//! Three answers for an orchestrator, each with its reasons: has it started, may it get work, is it alive.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Instant;
+use crate::container::{ConsumerPhase, ContainerState, ListenerContainer};
+
+/// A poll loop that has not turned for this long is not alive: it turns every 50 ms, also while it waits.
+const LONGEST_SILENCE: Duration = Duration::from_secs(2);
+
+/// The health of all listeners together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// Every started consumer has joined its group once.
+    pub started: Check,
+    /// Every started consumer is in its group, as an owner or as a spare, and nothing is stopping. Red while no broker
+    /// can be reached.
+    pub ready: Check,
+    /// Every poll loop turns, no listener has failed for good, and no handler has been running for longer than
+    /// `max_poll_interval`. Never red because Kafka is away: a restart would not help. A listener that was stopped on
+    /// purpose counts as alive.
+    pub live: Check,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Check {
+    /// Whether all is well.
+    pub ok: bool,
+    /// Why not, a line each; empty when all is well.
+    pub reasons: Vec<String>,
+}
+
+impl Check {
+    fn of(reasons: Vec<String>) -> Self {
+        Self { ok: reasons.is_empty(), reasons }
+    }
+}
+
+impl Health {
+    pub(crate) fn of(containers: &[ListenerContainer]) -> Self {
+        let now = Instant::now();
+        let (mut started, mut ready, mut live) = (Vec::new(), Vec::new(), Vec::new());
+        for container in containers {
+            let (id, state) = (container.id(), container.state());
+            match state {
+                ContainerState::Running | ContainerState::Paused | ContainerState::Stopped => {}
+                ContainerState::Starting => {
+                    let reason = format!("listener `{id}` is not in its group yet");
+                    started.push(reason.clone());
+                    ready.push(reason);
+                }
+                ContainerState::Stopping => ready.push(format!("listener `{id}` is stopping")),
+                ContainerState::Failed => {
+                    let reason = container.failure().unwrap_or_default();
+                    ready.push(format!("listener `{id}` failed: {reason}"));
+                    live.push(format!("listener `{id}` failed: {reason}"));
+                }
+            }
+            if state == ContainerState::Stopped && container.settings().auto_startup {
+                ready.push(format!("listener `{id}` is stopped"));
+            }
+            live.extend(silent_loops(container, now));
+            live.extend(stuck_records(container, now));
+        }
+        Self { started: Check::of(started), ready: Check::of(ready), live: Check::of(live) }
+    }
+}
+
+fn silent_loops(container: &ListenerContainer, now: Instant) -> Vec<String> {
+    container
+        .consumers()
+        .iter()
+        .filter(|consumer| consumer.state().phase != ConsumerPhase::Ended)
+        .filter_map(|consumer| {
+            let silence = consumer.membership.since_tick(now);
+            (silence > LONGEST_SILENCE).then(|| {
+                format!(
+                    "the poll loop {} of listener `{}` has not turned for {silence:.1?}",
+                    consumer.index,
+                    container.id()
+                )
+            })
+        })
+        .collect()
+}
+
+fn stuck_records(container: &ListenerContainer, now: Instant) -> Vec<String> {
+    let limit = container.settings().max_poll_interval;
+    container
+        .consumers()
+        .iter()
+        .flat_map(|consumer| consumer.partitions())
+        .filter_map(|control| {
+            let age = control.running_for(now)?;
+            (age > limit).then(|| {
+                let offset = control.current().map_or_else(String::new, |offset| format!("@{offset}"));
+                format!(
+                    "listener `{}`: the handler of `{}{offset}` has been running for {age:.1?}, longer than \
+                     max_poll_interval",
+                    container.id(),
+                    control.topic_partition
+                )
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,319 @@
+//! New partitions: where they start, their queues, their workers, and only then the answer to the group.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::ffi::{PartitionOffset, RebalancePartitions};
+use super::partition::{CHANNEL_CAPACITY, Partition};
+use super::poll_loop::PollLoop;
+use super::revoke::{HookKind, Serve};
+use crate::clock::Instant;
+use crate::config::AutoOffsetReset;
+use crate::container::ConsumerPhase;
+use crate::epoch::Epoch;
+use crate::offset_tracker::CommitOffset;
+use crate::ownership::OwnerKey;
+use crate::record::TopicPartition;
+use crate::worker::{HandOver, PartitionControl, gate, work};
+
+/// librdkafka starts no new partition while a commit is outstanding: none is sent before the new partitions deliver or
+/// this has passed.
+const COMMIT_HOLD: Duration = Duration::from_secs(1);
+
+/// Where one new partition starts.
+#[derive(Clone, Debug)]
+struct Start {
+    topic_partition: TopicPartition,
+    committed: Option<i64>,
+    /// Given to librdkafka; `None`: the committed offset as librdkafka finds it, else the reset policy.
+    offset: Option<i64>,
+}
+
+impl PollLoop {
+    pub(super) fn on_assign(&mut self, mut partitions: RebalancePartitions) {
+        let began = Instant::now();
+        let cooperative = self.client.is_cooperative();
+        let assigned = partitions.to_vec();
+        self.parts.consumer.membership.confirm(began);
+        self.commits.confirm_membership();
+        if self.stopping {
+            self.answer_while_stopping(&partitions, &assigned, cooperative);
+            return;
+        }
+        // The group gave a partition that we hold already: what we hold is void.
+        self.end_partitions(&assigned);
+        let mut starts = self.committed_starts(&assigned);
+        let hooks_began = Instant::now();
+        self.hook_starts(&assigned, &mut starts);
+        let hooks_took = Instant::now().saturating_since(hooks_began);
+        self.duration_starts(&mut starts);
+        partitions.start_at(|topic, partition| {
+            let named = |start: &&Start| {
+                start.topic_partition.topic() == topic && start.topic_partition.partition() == partition
+            };
+            starts.iter().find(named).and_then(|start| start.offset)
+        });
+        let mut prepared = Vec::with_capacity(starts.len());
+        for start in starts {
+            match self.prepare(&start) {
+                Ok(partition) => prepared.push((partition, start)),
+                Err(error) => return self.fail(format!("take the queue of `{}`: {error}", start.topic_partition)),
+            }
+        }
+        if let Err(error) = self.client.assign(&partitions, cooperative) {
+            // The queues go; the group will hear of it when the container leaves.
+            return self.fail(format!("take over the assigned partitions: {error}"));
+        }
+        self.client.resume(&partitions);
+        for (partition, start) in prepared {
+            self.take_over(partition, &start);
+        }
+        self.commits.set_rebalancing(false);
+        if !assigned.is_empty() {
+            self.commits.hold_until(began + COMMIT_HOLD);
+            self.commit_hold = Some(began + COMMIT_HOLD);
+        }
+        self.note_membership();
+        self.publish_assignment();
+        self.enter(ConsumerPhase::Joined);
+        let took = Instant::now().saturating_since(began);
+        self.parts.listener.metrics.rebalance("assigned", took, self.partitions.len());
+        self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));
+    }
+
+    /// A group in the middle of a rebalance may assign partitions to a member that is about to leave. They are taken,
+    /// so that the group can go on, and never read.
+    fn answer_while_stopping(
+        &mut self,
+        partitions: &RebalancePartitions,
+        assigned: &[TopicPartition],
+        cooperative: bool,
+    ) {
+        let answer = if cooperative {
+            for topic_partition in assigned {
+                if let Ok(queue) = self.client.split_queue(topic_partition) {
+                    self.unread.push(queue);
+                }
+            }
+            self.client.assign(partitions, true)
+        } else {
+            self.client.unassign(partitions, false)
+        };
+        if let Err(error) = answer {
+            tracing::debug!(listener = %self.parts.listener.id, %error, "assignment while stopping not answered");
+        }
+    }
+
+    /// What the group has committed. librdkafka would ask the same question later; asking it here tells us where each
+    /// partition starts.
+    fn committed_starts(&mut self, assigned: &[TopicPartition]) -> Vec<Start> {
+        let wait = self.lookup_limit();
+        let committed = if assigned.is_empty() {
+            Vec::new()
+        } else {
+            self.client.committed(assigned, wait).unwrap_or_else(|error| {
+                tracing::debug!(listener = %self.parts.listener.id, %error, "committed offsets are not known yet");
+                Vec::new()
+            })
+        };
+        self.tick();
+        let offset_of = |topic_partition: &TopicPartition| {
+            let named = |one: &&PartitionOffset| one.topic_partition == *topic_partition && one.error.is_none();
+            committed.iter().find(named).and_then(|one| one.offset)
+        };
+        assigned
+            .iter()
+            .map(|topic_partition| {
+                let committed = offset_of(topic_partition);
+                Start { topic_partition: topic_partition.clone(), committed, offset: committed }
+            })
+            .collect()
+    }
+
+    fn hook_starts(&mut self, assigned: &[TopicPartition], starts: &mut [Start]) {
+        let budget = self.parts.settings.revoke_timeout.mul_f64(0.7);
+        let answers = self.run_hooks(HookKind::Assigned, assigned, Instant::now() + budget, Serve::Nothing);
+        for answer in answers {
+            match starts.iter_mut().find(|start| start.topic_partition == answer.topic_partition) {
+                Some(start) if answer.offset >= 0 => start.offset = Some(answer.offset),
+                _ => tracing::warn!(
+                    listener = %self.parts.listener.id, topic_partition = %answer.topic_partition,
+                    offset = answer.offset, "start offset ignored: not a partition of this assignment, or negative"
+                ),
+            }
+        }
+    }
+
+    /// `auto_offset_reset = "by_duration:…"` for partitions without a committed offset. What cannot be found out now is
+    /// tried again when librdkafka reports that it has no offset.
+    fn duration_starts(&mut self, starts: &mut [Start]) {
+        let AutoOffsetReset::ByDuration(duration) = self.parts.settings.auto_offset_reset else { return };
+        for start in starts.iter_mut().filter(|start| start.offset.is_none()) {
+            start.offset = self.offset_by_duration(&start.topic_partition, duration);
+        }
+    }
+
+    /// The first offset whose time is at most `duration` ago; the end of the log where there is none.
+    pub(super) fn offset_by_duration(&mut self, topic_partition: &TopicPartition, duration: Duration) -> Option<i64> {
+        let wait = self.lookup_limit();
+        let since = SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH);
+        let since_epoch = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        // The end is asked for first: a record written between the two questions is then read, not missed.
+        let end = self.client.query_end(topic_partition, wait);
+        let found = self.client.offsets_for_times(std::slice::from_ref(topic_partition), millis, wait);
+        self.tick();
+        match (end, found) {
+            (Ok(end), Ok(found)) => Some(found.first().and_then(|one| one.offset).unwrap_or(end)),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(listener = %self.parts.listener.id, %topic_partition, %error,
+                    "the offset for `auto_offset_reset` is not known yet");
+                None
+            }
+        }
+    }
+
+    /// How long one question to the broker may hold up the loop: well under the session.
+    fn lookup_limit(&self) -> Duration {
+        (self.parts.settings.session_timeout / 6).min(Duration::from_secs(2))
+    }
+
+    /// The partition's own queue, cut loose before the partition is assigned, and all that its worker needs.
+    fn prepare(&mut self, start: &Start) -> Result<(Partition, mpsc::Receiver<HandOver>), super::ffi::KafkaError> {
+        let queue = self.client.split_queue(&start.topic_partition)?;
+        let epoch = self.next_epoch(&start.topic_partition);
+        let control = PartitionControl::new(
+            start.topic_partition.clone(),
+            epoch,
+            Arc::clone(queue.ready()),
+            Arc::clone(&self.parts.consumer.waker),
+        );
+        let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+        let bounds = (self.parts.settings.limits, self.scratch.capacity());
+        let mut partition =
+            Partition::new(start.topic_partition.clone(), epoch, Arc::new(control), sender, queue, bounds);
+        partition.start = start.offset.map(CommitOffset::at);
+        Ok((partition, receiver))
+    }
+
+    fn take_over(&mut self, prepared: (Partition, mpsc::Receiver<HandOver>), start: &Start) {
+        let (partition, receiver) = prepared;
+        // Reading from below the committed offset on purpose must not be bound by it.
+        let committed = start.committed.filter(|committed| start.offset.is_none_or(|offset| offset >= *committed));
+        self.commits.assign(start.topic_partition.clone(), partition.epoch, committed.map(CommitOffset::at));
+        if let Some(committed) = start.committed {
+            partition.control.acknowledged(committed);
+        }
+        if let Some(offset) = start.offset {
+            partition.control.set_position(offset);
+            self.commits.started_at(&start.topic_partition, partition.epoch, offset);
+        }
+        self.spawn_worker(&partition, receiver);
+        self.partitions.push(partition);
+    }
+
+    pub(super) fn spawn_worker(&mut self, partition: &Partition, receiver: mpsc::Receiver<HandOver>) {
+        if self.paused {
+            partition.control.close_gate(gate::PAUSE);
+        }
+        if let Some(id) = self.client.cluster_id(Duration::ZERO) {
+            self.cluster = id.into();
+        }
+        let owner = OwnerKey {
+            cluster: Arc::clone(&self.cluster),
+            group_id: Arc::clone(&self.parts.listener.group_id),
+            topic_partition: partition.topic_partition.clone(),
+        };
+        self.parts.runtime.spawn(work(
+            Arc::clone(&self.parts.listener),
+            Arc::clone(&partition.control),
+            Arc::clone(&self.parts.consumer.membership),
+            owner,
+            receiver,
+        ));
+    }
+
+    pub(super) fn next_epoch(&mut self, topic_partition: &TopicPartition) -> Epoch {
+        let epoch = self.epochs.get(topic_partition).map_or(Epoch::FIRST, |last| last.next());
+        self.epochs.insert(topic_partition.clone(), epoch);
+        epoch
+    }
+
+    /// Ends the partition's epoch in place: what the worker still holds is finished but no longer committed, and a new
+    /// worker starts when the old one has ended. Reading goes on at `start`.
+    pub(super) fn begin_epoch(&mut self, index: usize, start: Option<CommitOffset>) {
+        let topic_partition = self.partitions[index].topic_partition.clone();
+        let epoch = self.next_epoch(&topic_partition);
+        let partition = &mut self.partitions[index];
+        let control = Arc::new(PartitionControl::new(
+            topic_partition.clone(),
+            epoch,
+            Arc::clone(partition.queue.ready()),
+            Arc::clone(&self.parts.consumer.waker),
+        ));
+        let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+        partition.begin_epoch(epoch, control, sender, start);
+        self.commits.remove(&topic_partition);
+        self.commits.assign(topic_partition, epoch, None);
+        let partition = self.partitions.swap_remove(index);
+        self.spawn_worker(&partition, receiver);
+        self.partitions.push(partition);
+        let last = self.partitions.len() - 1;
+        self.partitions.swap(index, last);
+        self.publish_assignment();
+    }
+
+    /// Member id and generation for logs and status. Two questions to librdkafka's own thread, so not per turn.
+    fn note_membership(&self) {
+        let (member_id, generation) = (self.client.member_id(), self.client.generation());
+        self.parts.consumer.update(|state| {
+            state.member_id = member_id.map(Into::into);
+            state.generation = generation;
+        });
+    }
+
+    /// One rebalance, one line that reads as a sentence.
+    pub(super) fn log_rebalance(&self, kind: &'static str, partitions: &[TopicPartition], took: Duration, how: &str) {
+        let state = self.parts.consumer.state();
+        let listener = &self.parts.listener;
+        tracing::info!(
+            listener = %listener.id,
+            group = %listener.group_id,
+            consumer = self.parts.consumer.index,
+            member = state.member_id.as_deref().unwrap_or(""),
+            generation = state.generation,
+            kind,
+            partitions = %names(partitions.iter()),
+            assignment = %names(self.partitions.iter().map(|partition| &partition.topic_partition)),
+            ?took,
+            "group `{}`: {kind} {} in {took:?} ({how}); this consumer now owns {}",
+            listener.group_id,
+            count(partitions.len()),
+            count(self.partitions.len()),
+        );
+    }
+}
+
+fn count(partitions: usize) -> String {
+    match partitions {
+        0 => "no partition".to_owned(),
+        1 => "1 partition".to_owned(),
+        many => format!("{many} partitions"),
+    }
+}
+
+/// `orders-0, orders-1`; long lists are cut.
+fn names<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
+    const LONGEST: usize = 32;
+    let mut names: Vec<String> = partitions.map(ToString::to_string).collect();
+    names.sort();
+    let more = names.len().saturating_sub(LONGEST);
+    names.truncate(LONGEST);
+    let mut text = names.join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}

@@ -1,0 +1,202 @@
+//! From the partitions' queues to their workers, under credits; and what the order of offsets tells on the way.
+
+use super::ffi::{Drained, PartitionError};
+use super::partition::{Reading, Room};
+use super::poll_loop::PollLoop;
+use crate::clock::Instant;
+use crate::offset_jump::OffsetJump;
+use crate::offset_tracker::{CommitOffset, next_offset_after};
+use crate::record::RecordBatch;
+use crate::worker::HandOver;
+
+impl PollLoop {
+    /// Drains every queue that is ready and has credits, once. `true`: more may be waiting.
+    pub(super) fn feed(&mut self) -> bool {
+        let now = Instant::now();
+        let sweep = self.is_sweep_due(now);
+        let mut more = false;
+        let mut index = 0;
+        while index < self.partitions.len() {
+            let partition = &self.partitions[index];
+            if sweep {
+                partition.control.observe(now);
+                if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition) {
+                    partition.control.set_end_offset(high);
+                }
+            }
+            if (partition.queue.ready().take() || sweep) && partition.may_be_fed() {
+                more |= self.feed_one(index);
+            }
+            index += 1;
+        }
+        more
+    }
+
+    fn feed_one(&mut self, index: usize) -> bool {
+        let partition = &mut self.partitions[index];
+        let limit = match partition.room() {
+            Room::Records(limit) => limit,
+            Room::None => {
+                partition.control.starve();
+                // Credits that came back before the flag was set would wake nobody.
+                match partition.room() {
+                    Room::Records(limit) => limit,
+                    Room::None => return false,
+                }
+            }
+        };
+        let hint = partition.arena_hint();
+        let Some(drained) = partition.queue.drain(&partition.topic_partition, &mut self.scratch, limit, hint) else {
+            return false;
+        };
+        let full = drained.full;
+        if full {
+            // The callback fires when a queue turns non-empty, and this one may never have been empty.
+            partition.queue.ready().mark_quietly();
+        }
+        self.hand_over(index, drained);
+        full
+    }
+
+    fn hand_over(&mut self, index: usize, drained: Drained) {
+        let Drained { batch, error, behind_error, .. } = drained;
+        if let Reading::Searching(search) = self.partitions[index].reading {
+            self.searched(index, search, batch.records.first().map(|record| record.offset), error.as_ref());
+            return;
+        }
+        if !batch.records.is_empty() {
+            self.hand_over_records(index, batch);
+        }
+        if let Some(error) = error {
+            tracing::debug!(listener = %self.parts.listener.id, offset = error.offset, error = %error.error, behind_error,
+                topic_partition = %self.partitions[index].topic_partition, "error in the partition's queue");
+            self.on_partition_error(index, error);
+        }
+    }
+
+    /// Hands a batch to the worker, split where the log turns out to be another one.
+    fn hand_over_records(&mut self, index: usize, batch: RecordBatch) {
+        let reset_at = self.check_order(index, &batch);
+        let Some(reset_at) = reset_at else { return self.send(index, batch) };
+        let (before, after) = split(batch, reset_at);
+        let after_starts = after.records.first().map(|record| CommitOffset::at(record.offset));
+        let after_ends = after.records.last().map(|record| next_offset_after(record.offset));
+        if !before.records.is_empty() {
+            self.send(index, before);
+        }
+        tracing::warn!(
+            listener = %self.parts.listener.id, topic = self.partitions[index].topic_partition.topic(),
+            partition = self.partitions[index].topic_partition.partition(),
+            expected = self.partitions[index].expected().map(CommitOffset::get),
+            got = after_starts.map(CommitOffset::get),
+            "log_reset: the log goes on below what was read already, so it was truncated or created anew; it is \
+             handled from here as new"
+        );
+        self.begin_epoch(index, after_starts);
+        self.hand_over_records(index, after);
+        // librdkafka's own position never moves back by itself; left where it was, it would skip records at the next
+        // rebalance.
+        if let Some(next) = after_ends {
+            self.seek(index, next.get());
+        }
+    }
+
+    /// Looks for jumps in the offsets of a batch. Returns the index of the first record below what was expected.
+    fn check_order(&mut self, index: usize, batch: &RecordBatch) -> Option<usize> {
+        let partition = &self.partitions[index];
+        let mut expected = partition.expected();
+        for (at, record) in batch.records.iter().enumerate() {
+            if expected.is_some_and(|expected| expected.get() != record.offset) {
+                let low = self.client.cached_watermarks(&partition.topic_partition).map(|(low, _)| low);
+                match OffsetJump::judge(expected, record.offset, low) {
+                    OffsetJump::LostToRetention { from, to } => {
+                        let lost = to.saturating_sub(from).unsigned_abs();
+                        self.parts.listener.metrics.lost_to_retention(lost);
+                        tracing::error!(
+                            listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
+                            partition = partition.topic_partition.partition(), from, to, lost,
+                            "records were deleted by retention before they were read; reading goes on behind them"
+                        );
+                    }
+                    OffsetJump::LogReset { .. } => return Some(at),
+                    OffsetJump::Contiguous | OffsetJump::Gap { .. } => {}
+                }
+            }
+            expected = Some(next_offset_after(record.offset));
+        }
+        None
+    }
+
+    fn send(&mut self, index: usize, batch: RecordBatch) {
+        let partition = &mut self.partitions[index];
+        let (Some(first), Some(last)) = (batch.records.first(), batch.records.last()) else { return };
+        let (first, last) = (first.offset, last.offset);
+        if let Err(error) = partition.tracker.handed_over(batch.records.iter().map(|record| record.offset)) {
+            // `check_order` has split the batch there.
+            tracing::error!(topic_partition = %partition.topic_partition, ?error, "offsets out of order: a bug");
+        }
+        let largest = batch.records.iter().map(crate::record::RawRecord::size).max().unwrap_or(0);
+        let (records, bytes) = (batch.records.len(), batch.arena.len());
+        if partition.hand_overs.try_send(HandOver::Records(batch)).is_err() {
+            // The worker is gone; supervision reads these records again from the watermark.
+            return;
+        }
+        partition.sent(records, bytes, largest);
+        partition.control.set_position(next_offset_after(last).get());
+        if partition.start.is_none() {
+            partition.start = Some(CommitOffset::at(first));
+        }
+        self.commits.started_at(&partition.topic_partition, partition.epoch, first);
+    }
+
+    /// Moves the reading position; what was fetched from the old one is dropped by librdkafka.
+    pub(super) fn seek(&mut self, index: usize, offset: i64) {
+        const WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+        let topic_partition = &self.partitions[index].topic_partition;
+        if let Err(error) = self.client.seek(topic_partition, offset, WAIT) {
+            tracing::debug!(listener = %self.parts.listener.id, %topic_partition, offset, %error,
+                "seek refused, the partition is assigned to us anew");
+            self.restart_partition(index, offset);
+        }
+        self.partitions[index].queue.ready().mark_quietly();
+    }
+
+    /// Unassigns and assigns one partition within our own assignment: the group hears nothing of it. The way out where
+    /// librdkafka has stopped reading a partition.
+    pub(super) fn restart_partition(&mut self, index: usize, offset: i64) {
+        // A rebalance that waits to be answered must not take our calls for its answer.
+        let topic_partition = self.partitions[index].topic_partition.clone();
+        self.serve_events();
+        let Some(index) = self.partitions.iter().position(|one| one.topic_partition == topic_partition) else { return };
+        if self.client.assignment_lost() {
+            return;
+        }
+        let all = self.partitions.iter().enumerate().map(|(at, partition)| {
+            let start = if at == index { Some(offset) } else { partition.expected().map(CommitOffset::get) };
+            (&partition.topic_partition, start)
+        });
+        if let Err(error) = self.client.restart(&topic_partition, offset, all) {
+            self.fail(format!("read `{topic_partition}` from offset {offset}: {error}"));
+        }
+    }
+
+    pub(super) fn stop_reading(&mut self, index: usize, error: PartitionError) {
+        let partition = &mut self.partitions[index];
+        partition.reading = Reading::Unreadable;
+        let expected = partition.expected().map_or(error.offset, CommitOffset::get);
+        if partition.hand_overs.try_send(HandOver::Unreadable(error)).is_err() {
+            // No room: the same error comes again when the queue is read the next time.
+            partition.reading = Reading::On;
+        }
+        self.seek(index, expected);
+    }
+}
+
+fn split(mut batch: RecordBatch, at: usize) -> (RecordBatch, RecordBatch) {
+    let after = RecordBatch {
+        topic_partition: batch.topic_partition.clone(),
+        arena: batch.arena.clone(),
+        records: batch.records.split_off(at),
+    };
+    (batch, after)
+}

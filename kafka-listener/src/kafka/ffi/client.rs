@@ -1,0 +1,506 @@
+//! The consumer client: events out, calls in, and an end that can be bounded.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::list::{PartitionList, first_error, topic_name};
+use super::queue::Queue;
+use super::{KafkaError, PartitionOffset, owned, sys};
+use crate::kafka::waker::Waker;
+use crate::record::TopicPartition;
+
+/// A consumer of one group. Used by one thread, the poll loop's, and handed whole to another one at most.
+///
+/// Field order is drop order: the queues go before the client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    events: Queue,
+    commit_answers: Queue,
+    native: Native,
+    waker: Arc<Waker>,
+}
+
+#[derive(Debug)]
+struct Native(*mut sys::Client);
+
+// SAFETY: librdkafka's client may be used from any thread.
+unsafe impl Send for Native {}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        const NO_CONSUMER_CLOSE: c_int = 0x8;
+        // SAFETY: the client is live and destroyed once. Without the flag the call would close the consumer itself and
+        // wait for that without a deadline; `Client::begin_close` is how the group is left.
+        unsafe { sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE) }
+    }
+}
+
+/// One thing that librdkafka has to say, taken from its queue.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The group waits for an answer: one of the assign or unassign calls.
+    Rebalance {
+        kind: RebalanceKind,
+        partitions: RebalancePartitions,
+    },
+    /// Informational; librdkafka goes on by itself.
+    Error(KafkaError),
+    /// The client is dead; the assignment is gone without a revoke.
+    Fatal(KafkaError),
+    Log {
+        level: i32,
+        facility: String,
+        text: String,
+    },
+    /// A record outside its partition's queue: a bug in the splitting of queues.
+    StrayRecord {
+        partition: i32,
+        offset: i64,
+    },
+    /// Nothing for us.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RebalanceKind {
+    Assign,
+    Revoke,
+}
+
+/// The partitions of a rebalance, as librdkafka gave them: with leader epochs that its own calls want back.
+#[derive(Debug)]
+pub(crate) struct RebalancePartitions(PartitionList);
+
+impl RebalancePartitions {
+    pub(crate) fn to_vec(&self) -> Vec<TopicPartition> {
+        self.0.to_vec().into_iter().map(|element| element.topic_partition).collect()
+    }
+
+    /// Sets the offset to start from where `offset` has an answer.
+    pub(crate) fn start_at(&mut self, offset: impl Fn(&str, i32) -> Option<i64>) {
+        self.0.set_offsets(offset);
+    }
+}
+
+/// What the cluster says of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicState {
+    Exists { partitions: i32 },
+    Missing,
+}
+
+impl Client {
+    /// Creates the client. Connects in the background; never waits for a broker.
+    pub(crate) fn new<'a>(
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+        waker: &Arc<Waker>,
+    ) -> Result<Self, KafkaError> {
+        let mut text = [0 as c_char; 512];
+        // SAFETY: the configuration is owned until `rd_kafka_new` takes it on success; `text` has the length given.
+        unsafe {
+            let conf = sys::rd_kafka_conf_new();
+            for (name, value) in properties {
+                if let Err(error) = set(conf, name, value, &mut text) {
+                    sys::rd_kafka_conf_destroy(conf);
+                    return Err(error);
+                }
+            }
+            if let Err(error) = set(conf, "log.queue", "true", &mut text) {
+                sys::rd_kafka_conf_destroy(conf);
+                return Err(error);
+            }
+            sys::rd_kafka_conf_set_events(conf, sys::EVENT_REBALANCE | sys::EVENT_OFFSET_COMMIT | sys::EVENT_ERROR);
+            let native = sys::rd_kafka_new(sys::CONSUMER, conf, text.as_mut_ptr(), text.len());
+            if native.is_null() {
+                sys::rd_kafka_conf_destroy(conf);
+                return Err(KafkaError { code: 0, text: owned(text.as_ptr()) });
+            }
+            let owner = Native(native);
+            KafkaError::check(sys::rd_kafka_poll_set_consumer(native))?;
+            let main = sys::rd_kafka_queue_get_main(native);
+            let logs = KafkaError::check(sys::rd_kafka_set_log_queue(native, main));
+            sys::rd_kafka_queue_destroy(main);
+            logs?;
+            let events = Queue::adopt(sys::rd_kafka_queue_get_consumer(native), waker);
+            let commit_answers = Queue::adopt(sys::rd_kafka_queue_new(native), waker);
+            Ok(Self { events, commit_answers, native: owner, waker: Arc::clone(waker) })
+        }
+    }
+
+    /// Takes one event, waiting at most `wait`. `None`: nothing to be had.
+    pub(crate) fn poll(&self, wait: Duration) -> Option<Event> {
+        // SAFETY: the queue is live; the event is ours and destroyed once, after its contents were copied.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.events.as_ptr(), millis(wait));
+            if event.is_null() {
+                return None;
+            }
+            let taken = take_event(event);
+            sys::rd_kafka_event_destroy(event);
+            Some(taken)
+        }
+    }
+
+    pub(crate) fn subscribe<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> Result<(), KafkaError> {
+        let list = PartitionList::of_topics(topics);
+        // SAFETY: client and list are live; the list is copied by the call.
+        KafkaError::check(unsafe { sys::rd_kafka_subscribe(self.native.0, list.as_ptr()) })
+    }
+
+    /// Takes the partition's own queue and cuts it loose from the main queue. To be called before the partition is
+    /// assigned, and never while another handle of it lives.
+    pub(crate) fn split_queue(&self, topic_partition: &TopicPartition) -> Result<Queue, KafkaError> {
+        let topic = topic_name(topic_partition.topic());
+        // SAFETY: the client is live; the handle is checked and then owned by the `Queue`.
+        unsafe {
+            let queue = sys::rd_kafka_queue_get_partition(self.native.0, topic.as_ptr(), topic_partition.partition());
+            if queue.is_null() {
+                return Err(KafkaError { code: 0, text: format!("no queue for partition `{topic_partition}`") });
+            }
+            sys::rd_kafka_queue_forward(queue, std::ptr::null_mut());
+            Ok(Queue::adopt(queue, &self.waker))
+        }
+    }
+
+    /// Whether the partitions about to be revoked are lost already. To be read before unassigning, which resets it.
+    pub(crate) fn assignment_lost(&self) -> bool {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_assignment_lost(self.native.0) != 0 }
+    }
+
+    pub(crate) fn is_cooperative(&self) -> bool {
+        // SAFETY: the client is live and the answer is a static string.
+        unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.0)) == "COOPERATIVE" }
+    }
+
+    /// Answers an assign event.
+    pub(crate) fn assign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
+        // SAFETY: client and list are live; the list is copied by the calls.
+        unsafe {
+            if cooperative {
+                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.0, partitions.0.as_ptr()))
+            } else {
+                KafkaError::check(sys::rd_kafka_assign(self.native.0, partitions.0.as_ptr()))
+            }
+        }
+    }
+
+    /// Answers a revoke event.
+    pub(crate) fn unassign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
+        // SAFETY: as in `assign`; null means the whole assignment.
+        unsafe {
+            if cooperative {
+                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.0, partitions.0.as_ptr()))
+            } else {
+                KafkaError::check(sys::rd_kafka_assign(self.native.0, std::ptr::null()))
+            }
+        }
+    }
+
+    /// Clears a pause that outlived an earlier assignment of the same partitions.
+    pub(crate) fn resume(&self, partitions: &RebalancePartitions) {
+        // SAFETY: client and list are live. An error means that a partition is not assigned any more: nothing to clear.
+        let _ = unsafe { sys::rd_kafka_resume_partitions(self.native.0, partitions.0.as_ptr()) };
+    }
+
+    /// Moves the reading position of one assigned partition, and drops what was fetched from the old one.
+    pub(crate) fn seek(&self, topic_partition: &TopicPartition, offset: i64, wait: Duration) -> Result<(), KafkaError> {
+        let list = PartitionList::new([(topic_partition, Some(offset))]);
+        // SAFETY: client and list are live; per-partition errors are written into the list.
+        KafkaError::check_object(unsafe { sys::rd_kafka_seek_partitions(self.native.0, list.as_ptr(), millis(wait)) })?;
+        first_error(&list.to_vec())
+    }
+
+    /// The group's committed offsets. Waits for the coordinator, at most `wait`.
+    pub(crate) fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        wait: Duration,
+    ) -> Result<Vec<PartitionOffset>, KafkaError> {
+        let list = PartitionList::new(partitions.iter().map(|partition| (partition, None)));
+        // SAFETY: client and list are live; the answers are written into the list.
+        KafkaError::check(unsafe { sys::rd_kafka_committed(self.native.0, list.as_ptr(), millis(wait)) })?;
+        Ok(list.to_vec())
+    }
+
+    /// The first offset at or after a time in milliseconds since the Unix epoch; `None` where there is no such record.
+    pub(crate) fn offsets_for_times(
+        &self,
+        partitions: &[TopicPartition],
+        since_epoch_ms: i64,
+        wait: Duration,
+    ) -> Result<Vec<PartitionOffset>, KafkaError> {
+        let list = PartitionList::new(partitions.iter().map(|partition| (partition, Some(since_epoch_ms))));
+        // SAFETY: as in `committed`.
+        KafkaError::check(unsafe { sys::rd_kafka_offsets_for_times(self.native.0, list.as_ptr(), millis(wait)) })?;
+        Ok(list.to_vec())
+    }
+
+    /// The low and high watermark as the last fetch answer told them. Never waits.
+    pub(crate) fn cached_watermarks(&self, topic_partition: &TopicPartition) -> Option<(i64, i64)> {
+        let topic = topic_name(topic_partition.topic());
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: client and topic are live, the rest are out-parameters.
+        let code = unsafe {
+            sys::rd_kafka_get_watermark_offsets(
+                self.native.0,
+                topic.as_ptr(),
+                topic_partition.partition(),
+                &raw mut low,
+                &raw mut high,
+            )
+        };
+        (code == 0 && low >= 0 && high >= 0).then_some((low, high))
+    }
+
+    /// The end of the partition's log, asked of the broker. Waits at most `wait`.
+    pub(crate) fn query_end(&self, topic_partition: &TopicPartition, wait: Duration) -> Result<i64, KafkaError> {
+        let topic = topic_name(topic_partition.topic());
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: client and topic are live, the rest are out-parameters.
+        KafkaError::check(unsafe {
+            sys::rd_kafka_query_watermark_offsets(
+                self.native.0,
+                topic.as_ptr(),
+                topic_partition.partition(),
+                &raw mut low,
+                &raw mut high,
+                millis(wait),
+            )
+        })?;
+        Ok(high)
+    }
+
+    /// Starts reading one partition of the assignment anew. The whole assignment with its positions is needed, since the
+    /// eager protocols know no other way. The caller has served the main queue: a rebalance waiting there would take
+    /// these calls for its answer.
+    pub(crate) fn restart<'a>(
+        &self,
+        topic_partition: &TopicPartition,
+        offset: i64,
+        assignment: impl IntoIterator<Item = (&'a TopicPartition, Option<i64>)>,
+    ) -> Result<(), KafkaError> {
+        let one = PartitionList::new([(topic_partition, Some(offset))]);
+        // SAFETY: client and lists are live; the lists are copied by the calls.
+        unsafe {
+            if self.is_cooperative() {
+                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.0, one.as_ptr()))?;
+                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.0, one.as_ptr()))
+            } else {
+                let all = PartitionList::new(assignment);
+                KafkaError::check(sys::rd_kafka_assign(self.native.0, all.as_ptr()))
+            }
+        }
+    }
+
+    /// Sends a commit; its answer comes out of [`Client::commit_answer`] with the same serial.
+    pub(crate) fn send_commit<'a>(
+        &self,
+        serial: u64,
+        offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>,
+    ) -> Result<(), KafkaError> {
+        let list = PartitionList::new(offsets.into_iter().map(|(partition, offset)| (partition, Some(offset))));
+        let opaque = usize::try_from(serial).map_or(std::ptr::null_mut(), std::ptr::without_provenance_mut);
+        // SAFETY: client, list and queue are live; the list is copied; the opaque is a number that nobody follows.
+        KafkaError::check(unsafe {
+            sys::rd_kafka_commit_queue(self.native.0, list.as_ptr(), self.commit_answers.as_ptr(), None, opaque)
+        })
+    }
+
+    /// Takes one commit answer, waiting at most `wait`: its serial, the error of the whole request, and the partitions.
+    pub(crate) fn commit_answer(&self, wait: Duration) -> Option<CommitAnswer> {
+        // SAFETY: the queue is live; the event is ours and destroyed once, after its contents were copied.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.commit_answers.as_ptr(), millis(wait));
+            if event.is_null() {
+                return None;
+            }
+            let answer = (sys::rd_kafka_event_type(event) == sys::EVENT_OFFSET_COMMIT).then(|| CommitAnswer {
+                serial: sys::rd_kafka_event_opaque(event).addr() as u64,
+                code: sys::rd_kafka_event_error(event),
+                partitions: PartitionList::copy_of(sys::rd_kafka_event_topic_partition_list(event)).to_vec(),
+            });
+            sys::rd_kafka_event_destroy(event);
+            answer
+        }
+    }
+
+    /// The id that the coordinator gave this member; `None` before the first join.
+    pub(crate) fn member_id(&self) -> Option<String> {
+        // SAFETY: the client is live; the string is ours and freed once.
+        unsafe { self.take_string(sys::rd_kafka_memberid(self.native.0)) }
+    }
+
+    /// The group's generation as this member knows it.
+    pub(crate) fn generation(&self) -> Option<i32> {
+        /// `CGMDv2:` and then the generation, as librdkafka serialises its group metadata.
+        const MAGIC: &[u8] = b"CGMDv2:";
+        // SAFETY: metadata and buffer are ours, read while they live, and freed once.
+        unsafe {
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.native.0);
+            if metadata.is_null() {
+                return None;
+            }
+            let (mut buffer, mut size): (*mut c_void, usize) = (std::ptr::null_mut(), 0);
+            let written = KafkaError::check_object(sys::rd_kafka_consumer_group_metadata_write(
+                metadata,
+                &raw mut buffer,
+                &raw mut size,
+            ));
+            sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+            if written.is_err() || buffer.is_null() {
+                return None;
+            }
+            let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), size);
+            let generation = bytes
+                .strip_prefix(MAGIC)
+                .and_then(|rest| rest.first_chunk::<4>())
+                .map(|generation| i32::from_ne_bytes(*generation));
+            sys::rd_kafka_mem_free(self.native.0, buffer);
+            generation.filter(|generation| *generation >= 0)
+        }
+    }
+
+    /// The cluster's id, waiting at most `wait` for a broker to tell it.
+    pub(crate) fn cluster_id(&self, wait: Duration) -> Option<String> {
+        // SAFETY: as in `member_id`.
+        unsafe { self.take_string(sys::rd_kafka_clusterid(self.native.0, millis(wait))) }
+    }
+
+    /// Asks the cluster about one topic. Waits for a broker, at most `wait`.
+    pub(crate) fn topic_state(&self, topic: &str, wait: Duration) -> Result<TopicState, KafkaError> {
+        const UNKNOWN_TOPIC: i32 = 3;
+        let name = topic_name(topic);
+        // SAFETY: every handle is checked or live, read while it lives, and freed once.
+        unsafe {
+            let handle = sys::rd_kafka_topic_new(self.native.0, name.as_ptr(), std::ptr::null_mut());
+            if handle.is_null() {
+                return Err(KafkaError { code: 0, text: format!("no handle for topic `{topic}`") });
+            }
+            let mut metadata = std::ptr::null();
+            let code = sys::rd_kafka_metadata(self.native.0, 0, handle, &raw mut metadata, millis(wait));
+            sys::rd_kafka_topic_destroy(handle);
+            KafkaError::check(code)?;
+            let state =
+                ((*metadata).topic_cnt > 0).then(|| ((*(*metadata).topics).err, (*(*metadata).topics).partition_cnt));
+            sys::rd_kafka_metadata_destroy(metadata);
+            match state {
+                None | Some((UNKNOWN_TOPIC, _)) => Ok(TopicState::Missing),
+                Some((0, partitions)) => Ok(TopicState::Exists { partitions }),
+                Some((code, _)) => Err(KafkaError::from_code(code)),
+            }
+        }
+    }
+
+    /// The fatal error that ended this client, if one did.
+    pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
+        let mut text = [0 as c_char; 512];
+        // SAFETY: the client is live and `text` has the length given.
+        let code = unsafe { sys::rd_kafka_fatal_error(self.native.0, text.as_mut_ptr(), text.len()) };
+        // SAFETY: the call above left a string in `text`, empty where there is no error.
+        (code != 0).then(|| KafkaError { code, text: unsafe { owned(text.as_ptr()) } })
+    }
+
+    /// Begins to leave the group: a revoke event follows, and once that is answered [`Client::is_closed`] turns true.
+    /// An error means that the client is fatally broken or closed already: there is nothing to wait for.
+    pub(crate) fn begin_close(&self) -> Result<(), KafkaError> {
+        // SAFETY: client and queue are live.
+        KafkaError::check_object(unsafe { sys::rd_kafka_consumer_close_queue(self.native.0, self.events.as_ptr()) })
+    }
+
+    /// Whether the client may be dropped without leaving a member behind.
+    pub(crate) fn is_closed(&self) -> bool {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_consumer_closed(self.native.0) != 0 }
+    }
+
+    unsafe fn take_string(&self, text: *mut c_char) -> Option<String> {
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: `text` is a string that librdkafka allocated for the caller; freed once.
+        unsafe {
+            let copy = owned(text);
+            sys::rd_kafka_mem_free(self.native.0, text.cast());
+            (!copy.is_empty()).then_some(copy)
+        }
+    }
+}
+
+/// The answer to one commit request.
+#[derive(Clone, Debug)]
+pub(crate) struct CommitAnswer {
+    pub(crate) serial: u64,
+    /// 0, or the error of the request as a whole.
+    pub(crate) code: i32,
+    pub(crate) partitions: Vec<PartitionOffset>,
+}
+
+/// # Safety
+/// `event` is a live event.
+unsafe fn take_event(event: *mut sys::Event) -> Event {
+    // SAFETY: every pointer read here belongs to the event, which lives through this function; all is copied.
+    unsafe {
+        match sys::rd_kafka_event_type(event) {
+            sys::EVENT_REBALANCE => {
+                let kind = match sys::rd_kafka_event_error(event) {
+                    sys::ASSIGN_PARTITIONS => RebalanceKind::Assign,
+                    sys::REVOKE_PARTITIONS => RebalanceKind::Revoke,
+                    code => return Event::Error(KafkaError::from_code(code)),
+                };
+                let list = PartitionList::copy_of(sys::rd_kafka_event_topic_partition_list(event));
+                Event::Rebalance { kind, partitions: RebalancePartitions(list) }
+            }
+            sys::EVENT_ERROR => {
+                let error = KafkaError {
+                    code: sys::rd_kafka_event_error(event),
+                    text: owned(sys::rd_kafka_event_error_string(event)),
+                };
+                if sys::rd_kafka_event_error_is_fatal(event) != 0 { Event::Fatal(error) } else { Event::Error(error) }
+            }
+            sys::EVENT_LOG => {
+                let (mut facility, mut text, mut level): (*const c_char, *const c_char, c_int) =
+                    (std::ptr::null(), std::ptr::null(), 0);
+                if sys::rd_kafka_event_log(event, &raw mut facility, &raw mut text, &raw mut level) != 0 {
+                    return Event::Other;
+                }
+                Event::Log { level, facility: owned(facility), text: owned(text) }
+            }
+            sys::EVENT_FETCH => {
+                let message = sys::rd_kafka_event_message_next(event);
+                if message.is_null() {
+                    return Event::Other;
+                }
+                Event::StrayRecord { partition: (*message).partition, offset: (*message).offset }
+            }
+            _ => Event::Other,
+        }
+    }
+}
+
+/// # Safety
+/// `conf` is a live configuration.
+unsafe fn set(conf: *mut sys::Conf, name: &str, value: &str, text: &mut [c_char]) -> Result<(), KafkaError> {
+    let refused = |text: String| KafkaError { code: 0, text };
+    let (Ok(native_name), Ok(native_value)) = (CString::new(name), CString::new(value)) else {
+        return Err(refused(format!("property `{name}` holds a NUL character")));
+    };
+    // SAFETY: all pointers live through the call; `text` has the length given.
+    unsafe {
+        let outcome =
+            sys::rd_kafka_conf_set(conf, native_name.as_ptr(), native_value.as_ptr(), text.as_mut_ptr(), text.len());
+        if outcome == sys::CONF_OK {
+            return Ok(());
+        }
+        // librdkafka's own text may repeat the value, which may be a secret.
+        let reason = owned(text.as_ptr());
+        let reason = if value.is_empty() || reason.contains(value) { String::new() } else { format!(": {reason}") };
+        Err(refused(format!("librdkafka refuses property `{name}`{reason}")))
+    }
+}
+
+/// Whole milliseconds, rounded up so that a short wait is not a busy one.
+fn millis(wait: Duration) -> c_int {
+    c_int::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
+}

@@ -1,0 +1,356 @@
+//! The poll loop: the one thread of a consumer that touches librdkafka.
+//!
+//! Each turn serves the main queue, the answers to commits, the workers and their queues, and then parks until
+//! something of that has news. It never waits for user code outside the bounded waits of a rebalance and a stop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
+
+use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, Scratch};
+use super::partition::Partition;
+use crate::clock::Instant;
+use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
+use crate::config::ListenerSettings;
+use crate::container::{Consumer, ConsumerPhase, Ending};
+use crate::epoch::Epoch;
+use crate::offset_tracker::CommitOffset;
+use crate::rebalance::Hooks;
+use crate::record::TopicPartition;
+use crate::worker::{ListenerContext, gate};
+
+/// The longest sleep between two turns: bounds a missed wake-up and keeps the pulse.
+const LONGEST_PARK: Duration = Duration::from_millis(50);
+/// Every queue is looked at this often, whether its callback has fired or not: a missed edge would stall a partition.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Events served in one turn before the queues get theirs.
+const EVENTS_PER_TURN: usize = 64;
+
+/// All that a poll loop is made of; fixed for its life.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerParts {
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) listener: Arc<ListenerContext>,
+    pub(crate) settings: Arc<ListenerSettings>,
+    pub(crate) hooks: Hooks,
+    pub(crate) runtime: Handle,
+}
+
+pub(super) struct PollLoop {
+    pub(super) parts: ConsumerParts,
+    pub(super) client: Client,
+    /// The assignment.
+    pub(super) partitions: Vec<Partition>,
+    /// Queues of partitions that have gone: looked at once after the unassign, then dropped.
+    pub(super) removed: Vec<Queue>,
+    /// Queues of partitions that came while stopping: nobody reads them.
+    pub(super) unread: Vec<Queue>,
+    /// Where the worker of a partition ended by itself before: it gets one more try there.
+    pub(super) restarted: HashMap<TopicPartition, Option<CommitOffset>>,
+    pub(super) commits: CommitCoordinator,
+    pub(super) scratch: Scratch,
+    /// The last epoch of every partition seen, so that a number is never used twice.
+    pub(super) epochs: HashMap<TopicPartition, Epoch>,
+    /// The cluster's id, or the bootstrap servers while it is unknown: part of the ownership key.
+    pub(super) cluster: Arc<str>,
+    pub(super) paused: bool,
+    pub(super) stopping: bool,
+    /// The listener cannot go on; the loop is about to leave.
+    pub(super) failed: bool,
+    /// librdkafka's client is dead: no commit, no call on the group makes sense any more.
+    pub(super) is_client_dead: bool,
+    pub(super) ending: Ending,
+    pub(super) swept_at: Instant,
+    pub(super) commit_hold: Option<Instant>,
+    pub(super) log_limit: super::supervise::LogLimit,
+}
+
+/// Runs a consumer until it is told to stop or cannot go on. Called on a thread of its own.
+pub(crate) fn run(parts: ConsumerParts) {
+    parts.consumer.waker.attach();
+    let consumer = Arc::clone(&parts.consumer);
+    super::supervise::guard(&consumer, || {
+        let poll_loop = match PollLoop::new(parts) {
+            Ok(poll_loop) => poll_loop,
+            Err(error) => {
+                consumer.update(|state| state.failure = Some(format!("create the consumer: {error}").into()));
+                return;
+            }
+        };
+        poll_loop.run_supervised();
+    });
+}
+
+impl PollLoop {
+    fn new(parts: ConsumerParts) -> Result<Self, KafkaError> {
+        let settings = &parts.settings;
+        let own = [("client.id", parts.consumer.client_id.as_str())];
+        let configured = settings.client_properties.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
+        let client = Client::new(configured.chain(own), &parts.consumer.waker)?;
+        let cluster = settings
+            .client_properties
+            .iter()
+            .find(|(name, _)| name == "bootstrap.servers")
+            .map_or("", |(_, value)| value.expose_secret())
+            .into();
+        let mut policy = CommitPolicy::from(&**settings);
+        if parts.listener.commits_each_record {
+            policy.commit_interval = Duration::ZERO;
+        }
+        let scratch = Scratch::new(settings.max_poll_records.clamp(1, 4096));
+        let now = Instant::now();
+        Ok(Self {
+            client,
+            partitions: Vec::new(),
+            removed: Vec::new(),
+            unread: Vec::new(),
+            restarted: HashMap::new(),
+            commits: CommitCoordinator::new(policy),
+            scratch,
+            epochs: HashMap::new(),
+            cluster,
+            paused: false,
+            stopping: false,
+            failed: false,
+            is_client_dead: false,
+            ending: Ending::default(),
+            swept_at: now,
+            commit_hold: None,
+            log_limit: super::supervise::LogLimit::default(),
+            parts,
+        })
+    }
+
+    pub(super) fn run(&mut self) {
+        if !self.topics_are_there() {
+            self.leave();
+            return;
+        }
+        if let Err(error) = self.client.subscribe(self.parts.settings.topics.iter().map(String::as_str)) {
+            self.fail(format!("subscribe to {:?}: {error}", self.parts.settings.topics));
+        }
+        while self.parts.consumer.stop_requested().is_none() && !self.failed {
+            self.turn();
+        }
+        self.leave();
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) {
+        self.parts.consumer.waker.clear();
+        self.tick();
+        self.serve_events();
+        self.supervise_workers();
+        self.apply_pause();
+        self.serve_commits();
+        let more = self.feed();
+        if !more {
+            self.parts.consumer.waker.park(self.park_limit());
+        }
+    }
+
+    /// The pulse: everything that waits on this thread calls it.
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        let membership = &self.parts.consumer.membership;
+        if let Some(gap) = membership.tick(now)
+            && !self.partitions.is_empty()
+        {
+            tracing::warn!(
+                listener = %self.parts.listener.id, group = %self.parts.listener.group_id, ?gap,
+                "the poll loop stood still for longer than a third of session_timeout: nothing starts until the group \
+                 has confirmed the membership"
+            );
+            self.commits.doubt_membership();
+        } else if membership.is_in_doubt() && self.commits.is_membership_confirmed() {
+            membership.confirm(now);
+            for partition in &self.partitions {
+                partition.control.nudge();
+            }
+        }
+    }
+
+    /// Serves the main queue until it is empty or the turn's share is used up.
+    pub(super) fn serve_events(&mut self) {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = self.client.poll(Duration::ZERO) else { return };
+            self.on_event(event);
+            // Records of unassigned partitions are freed only when somebody looks at their queue.
+            for queue in std::mem::take(&mut self.removed) {
+                queue.discard(&mut self.scratch);
+            }
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Rebalance { kind: RebalanceKind::Assign, partitions } => self.on_assign(partitions),
+            Event::Rebalance { kind: RebalanceKind::Revoke, partitions } => self.on_revoke(&partitions),
+            Event::Fatal(error) => self.on_fatal(error),
+            Event::Error(error) => self.on_error(&error),
+            Event::Log { level, facility, text } => self.on_log(level, &facility, &text),
+            Event::StrayRecord { partition, offset } => tracing::error!(
+                listener = %self.parts.listener.id, partition, offset,
+                "a record came outside its partition's queue: this is a bug in kafka-listener, and the record is not \
+                 handled before the partition is assigned anew"
+            ),
+            Event::Other => {}
+        }
+    }
+
+    /// Takes answers, passes the workers' progress on, sends what is due.
+    pub(super) fn serve_commits(&mut self) {
+        let now = Instant::now();
+        self.serve_commit_answers(Duration::ZERO);
+        if let Some(until) = self.commit_hold
+            && (now >= until || self.partitions.iter().all(|partition| partition.tracker.expected().is_some()))
+        {
+            self.commit_hold = None;
+            self.commits.release_hold();
+        }
+        for partition in &mut self.partitions {
+            let (watermark, finished) = partition.take_progress();
+            self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
+        }
+        if let Some(request) = self.commits.tick(now) {
+            self.send_commit(request);
+        }
+        for partition in &self.partitions {
+            if self.commits.stalled(&partition.topic_partition, now) {
+                if !partition.control.is_gate_closed(gate::STALLED) {
+                    tracing::warn!(
+                        listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
+                        partition = partition.topic_partition.partition(),
+                        max_commit_delay = ?self.parts.settings.max_commit_delay,
+                        "commit_stalled: commits do not get through, the partition waits until one does"
+                    );
+                }
+                partition.control.close_gate(gate::STALLED);
+            } else {
+                partition.control.open_gate(gate::STALLED);
+            }
+        }
+    }
+
+    pub(super) fn send_commit(&mut self, request: CommitRequest) {
+        let serial = request.serial;
+        let offsets = request.offsets.iter().map(|(partition, _, offset)| (partition, offset.get()));
+        if let Err(error) = self.client.send_commit(serial.as_raw(), offsets) {
+            let events = self.commits.answered(serial, Instant::now(), &Err(error.code));
+            self.on_commit_events(events);
+        }
+    }
+
+    /// Takes the answers that are there; waits at most `wait` for the first.
+    pub(super) fn serve_commit_answers(&mut self, wait: Duration) {
+        let mut wait = wait;
+        while let Some(answer) = self.client.commit_answer(wait) {
+            wait = Duration::ZERO;
+            let codes =
+                answer.partitions.into_iter().map(|one| (one.topic_partition, one.error.unwrap_or(answer.code)));
+            let codes: Vec<_> = codes.collect();
+            let answered = if codes.is_empty() { Err(answer.code) } else { Ok(codes) };
+            let events = self.commits.answered(Serial::from_raw(answer.serial), Instant::now(), &answered);
+            self.on_commit_events(events);
+        }
+    }
+
+    fn on_commit_events(&mut self, events: Vec<CommitEvent>) {
+        for event in events {
+            match event {
+                CommitEvent::Committed { topic_partition, offset, round_trip } => {
+                    self.parts.listener.metrics.commit("ok", Some(round_trip));
+                    if let Some(partition) = self.partition_mut(&topic_partition) {
+                        partition.control.acknowledged(offset.get());
+                        partition.finished_at_commit = partition.control.finished();
+                    }
+                }
+                CommitEvent::Retrying { topic_partition, offset, code } => {
+                    self.parts.listener.metrics.commit("retried", None);
+                    tracing::debug!(listener = %self.parts.listener.id, %topic_partition, offset = offset.get(), code,
+                        "commit not accepted, will be sent again");
+                }
+                CommitEvent::Lost { topic_partition, epoch, code } => {
+                    self.parts.listener.metrics.commit("fenced", None);
+                    tracing::warn!(listener = %self.parts.listener.id, %topic_partition, %epoch, code,
+                        "commit refused: this member is out of the group; nothing more is committed in this epoch");
+                    self.on_fenced(&topic_partition);
+                }
+                CommitEvent::Failed { topic_partition, offset, code, failures } => {
+                    self.parts.listener.metrics.commit("failed", None);
+                    tracing::warn!(listener = %self.parts.listener.id, %topic_partition, offset = offset.get(), code,
+                        failures, "the broker refuses to commit this partition; it is tried again, the others go on");
+                }
+                CommitEvent::Overtaken { topic_partition, offset } => tracing::debug!(
+                    listener = %self.parts.listener.id, %topic_partition, offset = offset.get(),
+                    "an older commit was answered after a newer one, the newer is sent again"
+                ),
+                CommitEvent::Ignored { .. } => {}
+                CommitEvent::MembershipConfirmed => {
+                    tracing::info!(listener = %self.parts.listener.id, "the group has confirmed the membership");
+                }
+            }
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn park_limit(&self) -> Duration {
+        let now = Instant::now();
+        let until_commit = self.commits.next_wakeup(now).map(|at| at.saturating_since(now));
+        // Progress is looked at on turns only, so the loop may not sleep through a commit interval.
+        let interval = self.parts.settings.commit_interval.max(Duration::from_millis(1));
+        let limit = LONGEST_PARK.min(interval);
+        until_commit.map_or(limit, |until| until.max(Duration::from_millis(1)).min(limit))
+    }
+
+    fn apply_pause(&mut self) {
+        let wanted = self.parts.consumer.wants_pause();
+        if wanted == self.paused {
+            return;
+        }
+        self.paused = wanted;
+        for partition in &self.partitions {
+            if wanted {
+                partition.control.close_gate(gate::PAUSE);
+            } else {
+                partition.control.open_gate(gate::PAUSE);
+            }
+        }
+        self.parts.consumer.update(|state| state.paused = wanted);
+    }
+
+    pub(super) fn is_sweep_due(&mut self, now: Instant) -> bool {
+        let due = now.saturating_since(self.swept_at) >= SWEEP_INTERVAL;
+        if due {
+            self.swept_at = now;
+        }
+        due
+    }
+
+    pub(super) fn partition_mut(&mut self, topic_partition: &TopicPartition) -> Option<&mut Partition> {
+        self.partitions.iter_mut().find(|partition| partition.topic_partition == *topic_partition)
+    }
+
+    /// Shows the assignment to the container.
+    pub(super) fn publish_assignment(&self) {
+        let controls = self.partitions.iter().map(|partition| Arc::clone(&partition.control)).collect();
+        self.parts.consumer.set_partitions(controls);
+    }
+
+    /// The listener cannot go on; the container stops.
+    pub(super) fn fail(&mut self, reason: String) {
+        tracing::error!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id, error = %reason,
+            "the listener cannot go on");
+        self.failed = true;
+        self.parts.consumer.update(|state| {
+            state.failure.get_or_insert_with(|| reason.into());
+        });
+    }
+
+    pub(super) fn enter(&self, phase: ConsumerPhase) {
+        self.parts.consumer.update(|state| state.phase = state.phase.max(phase));
+    }
+}

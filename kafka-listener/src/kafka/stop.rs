@@ -1,0 +1,102 @@
+//! The end of a poll loop: drain, commit, leave the group, all within one budget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ffi::Event;
+use super::poll_loop::PollLoop;
+use super::reaper;
+use super::revoke::{HookKind, Serve};
+use crate::clock::Instant;
+use crate::commit::CommitOutcome;
+use crate::container::{ConsumerPhase, StopRequest};
+use crate::record::TopicPartition;
+
+/// How long one look at the main queue may wait while the group is being left.
+const CLOSE_STEP: Duration = Duration::from_millis(2);
+
+impl PollLoop {
+    /// Gives everything up and leaves. Also the end of a loop that failed by itself; then the budget starts now.
+    pub(super) fn leave(&mut self) {
+        let now = Instant::now();
+        if self.parts.consumer.stop_requested().is_none() {
+            self.parts.consumer.request_stop(StopRequest::new(now, self.parts.settings.shutdown_timeout));
+        }
+        self.stopping = true;
+        self.enter(ConsumerPhase::Stopping);
+        self.commits.set_rebalancing(true);
+        if !self.is_client_dead {
+            self.give_up_everything();
+        }
+        self.close();
+        self.parts.consumer.update(|state| state.ending = Some(Arc::new(std::mem::take(&mut self.ending))));
+    }
+
+    fn held(&self) -> Vec<TopicPartition> {
+        self.partitions.iter().map(|partition| partition.topic_partition.clone()).collect()
+    }
+
+    fn give_up_everything(&mut self) {
+        let Some(stop) = self.parts.consumer.stop_requested() else { return };
+        let drained = self.drain(&self.held(), stop.drain_until, Serve::Events);
+        self.ending.cancelled = drained.cancelled;
+        // A rebalance that was served meanwhile may have taken some of them.
+        self.run_hooks(HookKind::RevokedBeforeCommit, &self.held(), stop.drain_until, Serve::Events);
+        let held = self.held();
+        let outcomes = self.final_commit(&held, stop.commit_until, Serve::Events);
+        let uncertain = outcomes.iter().filter(|outcome| outcome.outcome != CommitOutcome::Committed);
+        let uncertain = uncertain.map(|outcome| (outcome.topic_partition.clone(), outcome.outcome.to_string()));
+        self.ending.uncommitted.extend(uncertain);
+        let held = self.held();
+        self.end_partitions(&held);
+        self.publish_assignment();
+        self.run_hooks(HookKind::RevokedAfterCommit, &held, stop.commit_until, Serve::Events);
+    }
+
+    /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
+    fn close(&mut self) {
+        for queue in std::mem::take(&mut self.removed) {
+            queue.discard(&mut self.scratch);
+        }
+        if self.is_client_dead || self.client.begin_close().is_err() {
+            self.ending.left_group = false;
+            return;
+        }
+        loop {
+            if let Some(event) = self.client.poll(CLOSE_STEP) {
+                self.on_event_while_closing(event);
+            }
+            self.tick();
+            if self.client.is_closed() {
+                self.ending.left_group = true;
+                return;
+            }
+            let close_until = self.parts.consumer.stop_requested().map(|stop| stop.close_until);
+            if close_until.is_none_or(|until| Instant::now() >= until) {
+                self.unread.clear();
+                tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
+                    "the group was not left within shutdown_timeout; the client goes on trying in the background");
+                return;
+            }
+        }
+    }
+
+    fn on_event_while_closing(&mut self, event: Event) {
+        match event {
+            Event::Fatal(error) | Event::Error(error) => {
+                tracing::debug!(listener = %self.parts.listener.id, %error, "error while closing");
+            }
+            event => self.on_event(event),
+        }
+    }
+
+    /// Hands the client on if it is not closed: dropping it is then somebody else's business.
+    pub(super) fn finish(self) {
+        let Self { client, partitions, removed, unread, is_client_dead, .. } = self;
+        // Every queue goes before its client.
+        drop((partitions, removed, unread));
+        if !is_client_dead && !client.is_closed() {
+            reaper::adopt(client);
+        }
+    }
+}

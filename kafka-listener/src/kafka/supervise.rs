@@ -1,0 +1,230 @@
+//! Watching the loop itself and its workers, and what librdkafka reports: nothing here may end unnoticed.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::ffi::{KafkaError, PartitionError, TopicState};
+use super::partition::Reading;
+use super::poll_loop::PollLoop;
+use crate::clock::Instant;
+use crate::config::{AutoOffsetReset, MissingTopics};
+use crate::container::{Consumer, ConsumerPhase};
+use crate::offset_tracker::CommitOffset;
+use crate::record::TopicPartition;
+use crate::worker::{WorkerRequest, gate};
+
+/// Codes of librdkafka and Kafka that say something about a partition's records.
+mod code {
+    pub(super) const BAD_MSG: i32 = -199;
+    pub(super) const BAD_COMPRESSION: i32 = -198;
+    pub(super) const NOT_IMPLEMENTED: i32 = -170;
+    pub(super) const AUTO_OFFSET_RESET: i32 = -140;
+    pub(super) const INVALID_MSG: i32 = 2;
+    pub(super) const PARTITION_EOF: i32 = -191;
+}
+
+/// Keeps repeated reports to one line in this time per code.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(super) struct LogLimit(HashMap<i32, Instant>);
+
+impl LogLimit {
+    fn allows(&mut self, code: i32) -> bool {
+        let now = Instant::now();
+        match self.0.get(&code) {
+            Some(last) if now.saturating_since(*last) < REPEAT_AFTER => false,
+            _ => {
+                self.0.insert(code, now);
+                true
+            }
+        }
+    }
+}
+
+/// Runs a consumer's thread to its end and says so, also when it panics.
+pub(super) fn guard(consumer: &Consumer, body: impl FnOnce()) {
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    for control in consumer.partitions() {
+        control.cancel();
+    }
+    consumer.update(|state| {
+        if outcome.is_err() {
+            state.failure.get_or_insert_with(|| "the poll loop panicked: this is a bug in kafka-listener".into());
+        }
+        state.phase = ConsumerPhase::Ended;
+        state.assigned = 0;
+    });
+}
+
+impl PollLoop {
+    /// Runs the loop. A panic inside it ends all epochs, cancels the workers, commits nothing and leaves the group.
+    pub(super) fn run_supervised(mut self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
+        if outcome.is_err() {
+            let cleanup = catch_unwind(AssertUnwindSafe(|| {
+                self.fail("the poll loop panicked: this is a bug in kafka-listener".to_owned());
+                let held: Vec<TopicPartition> =
+                    self.partitions.iter().map(|partition| partition.topic_partition.clone()).collect();
+                self.lose(&held);
+                self.leave();
+            }));
+            if cleanup.is_err() {
+                tracing::error!(listener = %self.parts.listener.id, "cleaning up after a panic panicked");
+            }
+        }
+        self.finish();
+    }
+
+    /// `missing_topics = "fail"`: asks before subscribing. A cluster that does not answer is waited for.
+    pub(super) fn topics_are_there(&mut self) -> bool {
+        const ASK: Duration = Duration::from_secs(1);
+        if self.parts.settings.missing_topics == MissingTopics::Wait {
+            return true;
+        }
+        let mut missing = Vec::new();
+        for topic in self.parts.settings.topics.clone() {
+            let state = loop {
+                self.tick();
+                self.serve_events();
+                if self.parts.consumer.stop_requested().is_some() {
+                    return false;
+                }
+                match self.client.topic_state(&topic, ASK) {
+                    Ok(state) => break state,
+                    Err(error) => self.on_error(&error),
+                }
+            };
+            if state == TopicState::Missing {
+                missing.push(format!("`{topic}`"));
+            }
+        }
+        if !missing.is_empty() {
+            self.fail(format!(
+                "missing_topics = \"fail\": the cluster has no topic {}; create it, or set missing_topics = \"wait\"",
+                missing.join(", ")
+            ));
+        }
+        missing.is_empty()
+    }
+
+    /// Workers that ended unasked, and what workers ask for.
+    pub(super) fn supervise_workers(&mut self) {
+        let mut index = 0;
+        while index < self.partitions.len() {
+            let partition = &self.partitions[index];
+            if partition.control.has_ended() && !partition.control.is_gate_closed(gate::STOP) {
+                self.on_worker_ended(index);
+            } else if let Some(request) = partition.control.take_request() {
+                self.on_request(index, request);
+            }
+            index += 1;
+        }
+    }
+
+    fn on_worker_ended(&mut self, index: usize) {
+        let (watermark, _) = self.partitions[index].take_progress();
+        let partition = &self.partitions[index];
+        let topic_partition = partition.topic_partition.clone();
+        let from = watermark.or(partition.start);
+        if self.restarted.insert(topic_partition.clone(), from) == Some(from) {
+            self.fail(format!("the worker of `{topic_partition}` ended by itself twice at the same record"));
+            return;
+        }
+        tracing::error!(listener = %self.parts.listener.id, %topic_partition, from = from.map(CommitOffset::get),
+            "the worker ended by itself; the partition is read again from what is done");
+        self.begin_epoch(index, from);
+        if let Some(from) = from {
+            self.seek(index, from.get());
+        }
+    }
+
+    fn on_request(&mut self, index: usize, request: WorkerRequest) {
+        match request {
+            WorkerRequest::ReadFrom(offset) => {
+                self.partitions[index].reading = Reading::On;
+                self.seek(index, offset);
+            }
+            WorkerRequest::SkipUnreadable { offset } => self.search_readable(index, offset),
+            WorkerRequest::Fail { offset, class, error } => {
+                let topic_partition = &self.partitions[index].topic_partition;
+                let reason =
+                    format!("on_failure = \"stop\": record `{topic_partition}@{offset}` failed ({class}): {error}");
+                self.fail(reason);
+            }
+        }
+    }
+
+    pub(super) fn on_partition_error(&mut self, index: usize, error: PartitionError) {
+        match error.error.code {
+            code::PARTITION_EOF => {}
+            code::BAD_MSG | code::BAD_COMPRESSION | code::NOT_IMPLEMENTED | code::INVALID_MSG => {
+                self.stop_reading(index, error);
+            }
+            code::AUTO_OFFSET_RESET => self.reset_offset(index, &error),
+            code => {
+                if self.log_limit.allows(code) {
+                    tracing::warn!(listener = %self.parts.listener.id,
+                        topic_partition = %self.partitions[index].topic_partition, error = %error.error,
+                        "the partition cannot be read just now");
+                }
+                // librdkafka's position has moved past the error, and would skip a record at the next rebalance.
+                if let Some(expected) = self.partitions[index].expected() {
+                    self.seek(index, expected.get());
+                }
+            }
+        }
+    }
+
+    /// There is no offset to read from: none committed, or the one we had is gone.
+    fn reset_offset(&mut self, index: usize, error: &PartitionError) {
+        let topic_partition = self.partitions[index].topic_partition.clone();
+        match self.parts.settings.auto_offset_reset {
+            AutoOffsetReset::ByDuration(duration) => match self.offset_by_duration(&topic_partition, duration) {
+                Some(offset) => self.restart_partition(index, offset),
+                None => self.partitions[index].queue.ready().mark_quietly(),
+            },
+            AutoOffsetReset::Error | AutoOffsetReset::Earliest | AutoOffsetReset::Latest => self.fail(format!(
+                "auto_offset_reset = \"error\": `{topic_partition}` cannot be read at offset {}: {}",
+                error.offset, error.error
+            )),
+        }
+    }
+
+    /// The membership is over, as a commit was told: what we hold may have another owner. librdkafka finds out by
+    /// itself and revokes; until then nothing may start.
+    pub(super) fn on_fenced(&mut self, topic_partition: &TopicPartition) {
+        if let Some(partition) = self.partition_mut(topic_partition) {
+            partition.control.cancel();
+        }
+    }
+
+    /// The client is dead and there will be no revoke: the lost path for everything, then the end.
+    pub(super) fn on_fatal(&mut self, error: KafkaError) {
+        self.is_client_dead = true;
+        let held: Vec<TopicPartition> =
+            self.partitions.iter().map(|partition| partition.topic_partition.clone()).collect();
+        let reason = self.client.fatal_error().unwrap_or(error);
+        self.lose(&held);
+        self.publish_assignment();
+        self.fail(format!("fatal error of the client: {reason}"));
+    }
+
+    pub(super) fn on_error(&mut self, error: &KafkaError) {
+        if self.log_limit.allows(error.code) {
+            tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id, %error,
+                code = error.code, "librdkafka reports; it goes on by itself");
+        }
+    }
+
+    pub(super) fn on_log(&mut self, level: i32, facility: &str, text: &str) {
+        // Syslog levels: 0 to 3 are errors, 4 is a warning.
+        match level {
+            ..=3 => tracing::error!(target: "kafka_listener::librdkafka", facility, "{text}"),
+            4 => tracing::warn!(target: "kafka_listener::librdkafka", facility, "{text}"),
+            5 | 6 => tracing::info!(target: "kafka_listener::librdkafka", facility, "{text}"),
+            _ => tracing::debug!(target: "kafka_listener::librdkafka", facility, "{text}"),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Describing what to run, checking all of it, starting it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::signal;
+
+use super::{ListenerRegistry, ShutdownReport};
+use crate::config::{ConfigSource, Environment, Resolved, ResolvedListener, Sources, Value, resolve};
+use crate::container::ListenerContainer;
+use crate::definition::ListenerDefinition;
+use crate::error::Error;
+use crate::rebalance::{Hooks, RebalanceListener};
+use crate::retry::AttemptMemory;
+use crate::slots::Slots;
+use crate::state::{States, missing_states};
+use crate::worker::{ListenerContext, ListenerMetrics};
+
+/// What to run, made by [`ListenerRegistry::builder`]. Nothing is read or connected before [`start`] or [`run`].
+///
+/// [`start`]: ListenerRegistryBuilder::start
+/// [`run`]: ListenerRegistryBuilder::run
+#[derive(Default)]
+#[must_use = "a builder does nothing before `start` or `run`"]
+pub struct ListenerRegistryBuilder {
+    sources: Sources,
+    registered: Vec<ListenerDefinition>,
+    states: States,
+    state_errors: Vec<String>,
+    hooks: Vec<Arc<dyn RebalanceListener>>,
+    hooks_by_listener: BTreeMap<String, Vec<Arc<dyn RebalanceListener>>>,
+}
+
+impl fmt::Debug for ListenerRegistryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerRegistryBuilder")
+            .field("sources", &self.sources)
+            .field("states", &self.states)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ListenerRegistryBuilder {
+    /// Reads this configuration file, which has to exist. Without this call `KAFKA_LISTENER_CONFIG` names the file, else
+    /// `kafka-listener.toml` in the working directory is read if it is there.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sources.file = ConfigSource::File(path.into());
+        self
+    }
+
+    /// Uses this text in place of a configuration file; errors show it under the name `<config_str>`.
+    pub fn config_str(mut self, toml: impl Into<String>) -> Self {
+        self.sources.file = ConfigSource::Text { name: "<config_str>".to_owned(), text: toml.into() };
+        self
+    }
+
+    /// Sets one key, by its dotted path in the file: `.set("listeners.reserve_stock.concurrency", 6)`. Wins over file
+    /// and environment.
+    pub fn set(mut self, path: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.sources.set.push((path.into(), value.into()));
+        self
+    }
+
+    /// Activates these profiles, in this order, instead of those that `KAFKA_LISTENER_PROFILES` names.
+    pub fn profiles<I: IntoIterator<Item = impl Into<String>>>(mut self, profiles: I) -> Self {
+        self.sources.profiles = Some(profiles.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether environment variables are read; they are unless this says `false`.
+    pub fn environment(mut self, read: bool) -> Self {
+        self.sources.environment = if read { Environment::Process } else { Environment::Off };
+        self
+    }
+
+    /// Reads these variables in place of the process's environment. For tests.
+    pub fn environment_vars<I, N, V>(mut self, variables: I) -> Self
+    where
+        I: IntoIterator<Item = (N, V)>,
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.sources.environment = Environment::Variables(variables);
+        self
+    }
+
+    /// Runs only the listeners with these ids. Wins over the key `only`.
+    pub fn only<I: IntoIterator<Item = impl Into<String>>>(mut self, ids: I) -> Self {
+        self.sources.only = Some(ids.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Starts from no listener instead of all that are linked in: those given to [`register`] run.
+    ///
+    /// [`register`]: ListenerRegistryBuilder::register
+    pub fn without_discovery(mut self) -> Self {
+        self.sources.without_discovery = true;
+        self
+    }
+
+    /// Adds a listener by its path, `.register(listener!(handlers::reserve_stock))`. A listener that is found and
+    /// registered runs once.
+    pub fn register(mut self, definition: ListenerDefinition) -> Self {
+        self.registered.push(definition);
+        self
+    }
+
+    /// Gives listeners the value that their `State<S>` parameters take a clone of, one value per type.
+    pub fn state<S: Clone + Send + Sync + 'static>(mut self, state: S) -> Self {
+        if let Err(error) = self.states.insert(state) {
+            self.state_errors.push(error.to_string());
+        }
+        self
+    }
+
+    /// Calls these hooks around the rebalances of every listener.
+    pub fn rebalance_listener(mut self, hooks: impl RebalanceListener) -> Self {
+        self.hooks.push(Arc::new(hooks));
+        self
+    }
+
+    /// Calls these hooks around the rebalances of the listener `id`, after those of all listeners.
+    pub fn rebalance_listener_for(mut self, id: impl Into<String>, hooks: impl RebalanceListener) -> Self {
+        self.hooks_by_listener.entry(id.into()).or_default().push(Arc::new(hooks));
+        self
+    }
+
+    /// Checks everything, then starts the listeners. Returns once all is validated and the poll loops run; with the
+    /// broker away it still does, and the listeners join when it comes ([`ListenerRegistry::wait_until_assigned`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with all that is wrong in the configuration; [`Error::State`] with all states that are missing
+    /// or given twice; [`Error::NoListeners`]; [`Error::NoRuntime`] outside a tokio runtime; [`Error::Thread`].
+    pub async fn start(self) -> Result<ListenerRegistry, Error> {
+        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let mut definitions = self.registered;
+        if !self.sources.without_discovery {
+            definitions.extend(inventory::iter::<ListenerDefinition>);
+        }
+        let resolved = resolve(&self.sources, &definitions)?;
+        check_states(&self.states, self.state_errors, &resolved)?;
+        check_hooks(&self.hooks_by_listener, &resolved)?;
+        log_start(&resolved);
+        if resolved.listeners.is_empty() {
+            let reasons: Vec<String> = resolved.left_out.iter().map(|(id, why)| format!("`{id}`: {why}")).collect();
+            let hint = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+            return Err(Error::NoListeners { hint });
+        }
+        let mut containers = Vec::with_capacity(resolved.listeners.len());
+        for listener in resolved.listeners {
+            let mut hooks = self.hooks.clone();
+            hooks.extend(self.hooks_by_listener.get(listener.definition.id).into_iter().flatten().cloned());
+            containers.push(container(listener, &self.states, Hooks::new(hooks), runtime.clone()));
+        }
+        for container in containers.iter().filter(|container| container.settings().auto_startup) {
+            container.start()?;
+        }
+        // Whoever starts many registries in a loop still lets other tasks run.
+        tokio::task::yield_now().await;
+        Ok(ListenerRegistry { containers: containers.into() })
+    }
+
+    /// Starts the listeners and runs until SIGTERM, Ctrl-C or a listener that fails for good; then stops all of them
+    /// within their `shutdown_timeout`. A second signal stops waiting for running handlers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ListenerRegistryBuilder::start`]; [`Error::Failed`] when a listener failed, with the others stopped in
+    /// order; [`Error::Signal`]. A stop that left something is no error here: see
+    /// [`ShutdownReport::into_result`].
+    pub async fn run(self) -> Result<ShutdownReport, Error> {
+        let mut signals = Signals::listen()?;
+        let listeners = self.start().await?;
+        tokio::select! {
+            name = signals.next() => tracing::info!(signal = name, "stopping: draining handlers, committing, leaving the groups"),
+            () = listeners.stopped() => tracing::error!("stopping: a listener cannot go on, or all have stopped"),
+        }
+        let failure = listeners.first_failure();
+        let mut shutdown = std::pin::pin!(listeners.shutdown());
+        let report = tokio::select! {
+            report = &mut shutdown => report,
+            name = signals.next() => {
+                tracing::warn!(signal = name, "second signal: running handlers are cancelled, their records will be handled again");
+                listeners.interrupt();
+                shutdown.await
+            }
+        };
+        tracing::info!(report = %report, "stopped");
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(report),
+        }
+    }
+}
+
+fn container(listener: ResolvedListener, states: &States, hooks: Hooks, runtime: Handle) -> ListenerContainer {
+    let ResolvedListener { definition, settings, .. } = listener;
+    let context = ListenerContext {
+        id: settings.id.as_str().into(),
+        group_id: settings.group_id.as_str().into(),
+        handler: (definition.handler)(),
+        states: states.clone(),
+        slots: Slots::new(settings.concurrency),
+        retry: settings.retry,
+        on_failure: settings.on_failure.clone(),
+        on_corrupt: settings.on_corrupt,
+        max_payload: settings.limits.max_payload,
+        sync_commits: settings.sync_commits,
+        commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
+        attempts: Mutex::new(AttemptMemory::default()),
+        metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
+    };
+    ListenerContainer::new(Arc::new(settings), Arc::new(context), hooks, runtime)
+}
+
+fn check_states(states: &States, mut errors: Vec<String>, resolved: &Resolved) -> Result<(), Error> {
+    let selected = resolved.listeners.iter().map(|listener| &listener.definition);
+    errors.extend(missing_states(selected, states).into_iter().map(|missing| missing.to_string()));
+    if errors.is_empty() { Ok(()) } else { Err(Error::State(errors.join("\n"))) }
+}
+
+fn check_hooks(
+    by_listener: &BTreeMap<String, Vec<Arc<dyn RebalanceListener>>>,
+    resolved: &Resolved,
+) -> Result<(), Error> {
+    let known = |id: &str| {
+        resolved.listeners.iter().any(|listener| listener.definition.id == id)
+            || resolved.left_out.iter().any(|(left_out, _)| left_out == id)
+    };
+    match by_listener.keys().find(|id| !known(id)) {
+        None => Ok(()),
+        Some(id) => Err(Error::UnknownContainer {
+            id: id.clone(),
+            known: resolved
+                .listeners
+                .iter()
+                .map(|one| format!("`{}`", one.definition.id))
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
+}
+
+/// One line per listener, and at level debug one per setting with its origin.
+fn log_start(resolved: &Resolved) {
+    for warning in &resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    for (id, why) in &resolved.left_out {
+        tracing::info!(listener = %id, why, "listener does not run");
+    }
+    for listener in &resolved.listeners {
+        let (settings, definition) = (&listener.settings, &listener.definition);
+        let slots = settings.concurrency.map_or_else(|| "one per partition".to_owned(), |slots| slots.to_string());
+        tracing::info!(
+            listener = %settings.id,
+            topics = ?settings.topics,
+            group = %settings.group_id,
+            slots,
+            consumers = settings.consumers,
+            ack_mode = ?settings.ack_mode,
+            defined_at = format_args!("{}:{}", definition.file, definition.line),
+            notes = listener.notes.join("; "),
+            "listener starts"
+        );
+        for setting in listener.describe() {
+            tracing::debug!(listener = %settings.id, key = %setting.key, value = %setting.value, origin = %setting.origin,
+                "setting");
+        }
+    }
+}
+
+/// The signals that end a service.
+struct Signals {
+    #[cfg(unix)]
+    terminate: signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> Result<Self, Error> {
+        use signal::unix::{SignalKind, signal};
+        // Registering a signal outside a runtime panics; say it in our words instead.
+        Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Error::Signal)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Error::Signal)?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> &'static str {
+        match signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

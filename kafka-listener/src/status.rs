@@ -1,0 +1,259 @@
+//! What the listeners are doing, for people on call and for tools: a snapshot, read without stopping anything.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::Instant;
+use crate::container::{Consumer, ConsumerPhase, ContainerState, ListenerContainer};
+use crate::phase::Phase;
+use crate::record::TopicPartition;
+use crate::worker::PartitionControl;
+
+/// All listeners of a registry. `Display` is a table for people, `Serialize` the same for tools.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Sorted by id.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// One listener. Counts are of this process since the registry started.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ListenerStatus {
+    /// The listener's id.
+    pub id: String,
+    /// Its consumer group.
+    pub group_id: String,
+    /// Where its container stands.
+    pub state: ContainerState,
+    /// Why it cannot go on, if it cannot.
+    pub failure: Option<String>,
+    /// Records that the handler returned `Ok` for.
+    pub handled: u64,
+    /// Deliveries that failed.
+    pub failed: u64,
+    /// Deliveries that were or will be tried again.
+    pub retried: u64,
+    /// Records skipped by a policy or an operator.
+    pub skipped: u64,
+    /// Records that may be handled twice: finished or running when their partition went, and not committed.
+    pub possibly_repeated: u64,
+    /// Records that retention deleted before they were read.
+    pub lost_to_retention: u64,
+    /// Rebalances seen.
+    pub rebalances: u64,
+    /// The members that this container adds to its group.
+    pub consumers: Vec<ConsumerStatus>,
+    /// The partitions that this process owns, sorted.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One consumer of a listener.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerStatus {
+    /// From 0.
+    pub index: usize,
+    /// `client.id`.
+    pub client_id: String,
+    /// The id that the group's coordinator gave it.
+    pub member_id: Option<String>,
+    /// The group's generation at the last assignment.
+    pub generation: Option<i32>,
+    /// Whether it is in the group.
+    pub joined: bool,
+    /// How many partitions it owns; 0 for a spare.
+    pub assigned: usize,
+    /// Since the last turn of its poll loop.
+    #[serde(serialize_with = "seconds")]
+    pub since_poll: Duration,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Topic and number.
+    #[serde(serialize_with = "as_text")]
+    pub topic_partition: TopicPartition,
+    /// Which consumer owns it.
+    pub consumer: usize,
+    /// What its worker is doing.
+    pub phase: Phase,
+    /// The offset after the last record taken from the broker.
+    pub position: Option<i64>,
+    /// What the broker has acknowledged.
+    pub committed: Option<i64>,
+    /// The end of the log as the last answer of the broker told it.
+    pub end_offset: Option<i64>,
+    /// Records from the committed offset to the end; markers of transactions count.
+    pub lag: Option<i64>,
+    /// Records handed to the worker and not finished.
+    pub in_flight: u64,
+    /// The record that holds the watermark.
+    pub blocking: Option<BlockingRecord>,
+    /// Whether the partition waits for its commits to get through.
+    pub commit_stalled: bool,
+}
+
+/// The record that a partition is at.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct BlockingRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// How long it has been waiting or running; to a quarter of a second while it runs.
+    #[serde(serialize_with = "seconds")]
+    pub age: Duration,
+    /// How often it has been delivered and failed; 0 for a first delivery that runs.
+    pub attempt: u32,
+    /// What the last delivery failed with.
+    pub error: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn of(containers: &[ListenerContainer]) -> Self {
+        Self { listeners: containers.iter().map(ListenerContainer::status).collect() }
+    }
+}
+
+impl ListenerStatus {
+    pub(crate) fn of(container: &ListenerContainer) -> Self {
+        let now = Instant::now();
+        let consumers = container.consumers();
+        let totals = container.listener().metrics.totals();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let mut partitions: Vec<PartitionStatus> = consumers
+            .iter()
+            .flat_map(|consumer| {
+                let index = consumer.index;
+                consumer.partitions().into_iter().map(move |control| PartitionStatus::of(index, &control, now))
+            })
+            .collect();
+        partitions.sort_by(|one, other| one.topic_partition.cmp(&other.topic_partition));
+        Self {
+            id: container.id().to_owned(),
+            group_id: container.listener().group_id.as_ref().to_owned(),
+            state: container.state(),
+            failure: container.failure(),
+            handled: count(&totals.handled),
+            failed: count(&totals.failed),
+            retried: count(&totals.retried),
+            skipped: count(&totals.skipped),
+            possibly_repeated: count(&totals.possibly_repeated),
+            lost_to_retention: count(&totals.lost_to_retention),
+            rebalances: count(&totals.rebalances),
+            consumers: consumers.iter().map(|consumer| ConsumerStatus::of(consumer, now)).collect(),
+            partitions,
+        }
+    }
+}
+
+impl ConsumerStatus {
+    fn of(consumer: &Consumer, now: Instant) -> Self {
+        let state = consumer.state();
+        Self {
+            index: consumer.index,
+            client_id: consumer.client_id.clone(),
+            member_id: state.member_id.map(|id| id.to_string()),
+            generation: state.generation,
+            joined: state.phase == ConsumerPhase::Joined,
+            assigned: state.assigned,
+            since_poll: consumer.membership.since_tick(now),
+        }
+    }
+}
+
+impl PartitionStatus {
+    fn of(consumer: usize, control: &PartitionControl, now: Instant) -> Self {
+        let phase = control.phase();
+        let (committed, end_offset) = (control.committed(), control.end_offset());
+        let at_rest = matches!(phase, Phase::Idle | Phase::WaitingForPrevious);
+        let blocking = control.current().filter(|_| !at_rest).map(|offset| BlockingRecord {
+            offset,
+            age: control.record_age(now),
+            attempt: control.attempt(),
+            error: control.last_error().map(|error| error.to_string()),
+        });
+        Self {
+            topic_partition: control.topic_partition.clone(),
+            consumer,
+            phase,
+            position: control.position(),
+            committed,
+            end_offset,
+            lag: committed.zip(end_offset).map(|(committed, end)| end.saturating_sub(committed).max(0)),
+            in_flight: control.in_flight(),
+            blocking,
+            commit_stalled: control.is_gate_closed(crate::worker::gate::STALLED),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listeners.iter().try_for_each(|listener| writeln!(f, "{listener}"))
+    }
+}
+
+impl fmt::Display for ListenerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} [{}] {}: handled {}, failed {}, retried {}, skipped {}, possibly repeated {}",
+            self.id,
+            self.group_id,
+            self.state,
+            self.handled,
+            self.failed,
+            self.retried,
+            self.skipped,
+            self.possibly_repeated
+        )?;
+        if let Some(failure) = &self.failure {
+            write!(f, "\n  failed: {failure}")?;
+        }
+        for spare in self.consumers.iter().filter(|consumer| consumer.joined && consumer.assigned == 0) {
+            write!(f, "\n  consumer {} is a spare: the group has no partition for it", spare.index)?;
+        }
+        self.partitions.iter().try_for_each(|partition| write!(f, "\n  {partition}"))
+    }
+}
+
+impl fmt::Display for PartitionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = |offset: Option<i64>| offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
+        write!(
+            f,
+            "{} {}: committed {} of {}, lag {}, in flight {}",
+            self.topic_partition,
+            self.phase,
+            offset(self.committed),
+            offset(self.end_offset),
+            offset(self.lag),
+            self.in_flight
+        )?;
+        if let Some(blocking) = &self.blocking {
+            write!(f, ", at {} for {:.1?}", blocking.offset, blocking.age)?;
+            if blocking.attempt > 0 {
+                write!(f, ", attempt {}", blocking.attempt)?;
+            }
+            if let Some(error) = &blocking.error {
+                write!(f, ": {error}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn as_text<S: Serializer>(topic_partition: &TopicPartition, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(topic_partition)
+}

@@ -1,0 +1,388 @@
+//! What a worker and the poll loop tell each other about one partition in one epoch: atomics, no locks on the way of a
+//! record.
+//!
+//! Each field has one writer. The poll loop closes gates and cancels; the worker publishes progress.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Instant;
+use crate::epoch::Epoch;
+use crate::failure::ErrorClass;
+use crate::kafka::ffi::Ready;
+use crate::kafka::waker::Waker;
+use crate::phase::Phase;
+use crate::record::TopicPartition;
+
+/// Reasons for a worker not to start the next record. Set and cleared by the poll loop (`PAUSE` by the container).
+pub(crate) mod gate {
+    /// Leave: the partition is revoked, lost or the container stops.
+    pub(crate) const STOP: u8 = 1;
+    /// The container is paused.
+    pub(crate) const PAUSE: u8 = 2;
+    /// Commits of this partition have not got through for `max_commit_delay`.
+    pub(crate) const STALLED: u8 = 4;
+}
+
+/// `AtomicI64` fields hold this where there is no offset yet.
+pub(crate) const NO_OFFSET: i64 = -1;
+
+/// One partition in one epoch.
+#[derive(Debug)]
+pub(crate) struct PartitionControl {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) epoch: Epoch,
+
+    gate: AtomicU8,
+    cancel: CancellationToken,
+    /// Wakes the worker when a gate opens or closes, a commit is acknowledged or a held record is decided upon. One
+    /// waiter: the worker.
+    changed: Notify,
+
+    /// Written by the worker: offset of the last record that is done.
+    done: AtomicI64,
+    /// Written by the worker: records and bytes of finished hand-overs, the credits given back.
+    returned_records: AtomicU64,
+    returned_bytes: AtomicU64,
+    /// Written by the worker: records done in this epoch.
+    finished: AtomicU64,
+    /// Written by the worker: the record it is at, its phase, its attempt, since when (nanoseconds) it is in it.
+    current: AtomicI64,
+    phase: AtomicU8,
+    attempt: AtomicU32,
+    since: AtomicU64,
+    last_error: Mutex<Option<Arc<str>>>,
+    /// Set by the poll loop when it waits for credits; cleared by the worker that wakes it.
+    starved: AtomicBool,
+    /// Set when the worker's task is over, whatever ended it.
+    ended: AtomicBool,
+
+    /// Written by the poll loop: the offset that the broker has acknowledged.
+    committed: AtomicI64,
+    /// Written by the poll loop: offset after the last record handed over.
+    position: AtomicI64,
+    /// Written by the poll loop: the high watermark of the last fetch answer.
+    end_offset: AtomicI64,
+
+    /// Written by the poll loop a few times a second: the record the worker was seen at, and since when.
+    seen_at: AtomicI64,
+    seen_since: AtomicU64,
+    /// Written by the poll loop: records handed over in this epoch.
+    sent_records: AtomicU64,
+
+    /// What an operator wants done with the record on hold; taken by the worker.
+    decision: Mutex<Option<HeldDecision>>,
+    /// What the worker wants of the poll loop; taken by it.
+    request: Mutex<Option<WorkerRequest>>,
+    /// Whether `request` holds one: the poll loop looks at this on every turn.
+    requested: AtomicBool,
+
+    ready: Arc<Ready>,
+    waker: Arc<Waker>,
+}
+
+/// An operator's decision about a held record, and where the answer goes.
+#[derive(Debug)]
+pub(crate) struct HeldDecision {
+    pub(crate) action: HeldAction,
+    pub(crate) answer: oneshot::Sender<HeldAnswer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldAction {
+    Retry,
+    /// Skip the record at this offset and no other.
+    Skip {
+        offset: i64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldAnswer {
+    Done {
+        offset: i64,
+    },
+    NotHeld,
+    /// Another record is on hold by now.
+    OtherRecord {
+        held: i64,
+    },
+}
+
+/// What only the poll loop can do for a worker.
+#[derive(Debug)]
+pub(crate) enum WorkerRequest {
+    /// Read the partition again from this offset, in this epoch.
+    ReadFrom(i64),
+    /// Read on behind what cannot be read at this offset.
+    SkipUnreadable { offset: i64 },
+    /// The listener cannot go on: `on_failure = "stop"`.
+    Fail { offset: i64, class: ErrorClass, error: Arc<str> },
+}
+
+impl PartitionControl {
+    pub(crate) fn new(topic_partition: TopicPartition, epoch: Epoch, ready: Arc<Ready>, waker: Arc<Waker>) -> Self {
+        Self {
+            topic_partition,
+            epoch,
+            gate: AtomicU8::new(0),
+            cancel: CancellationToken::new(),
+            changed: Notify::new(),
+            done: AtomicI64::new(NO_OFFSET),
+            returned_records: AtomicU64::new(0),
+            returned_bytes: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            current: AtomicI64::new(NO_OFFSET),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            attempt: AtomicU32::new(0),
+            since: AtomicU64::new(Instant::now().as_nanos()),
+            last_error: Mutex::new(None),
+            starved: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            committed: AtomicI64::new(NO_OFFSET),
+            position: AtomicI64::new(NO_OFFSET),
+            end_offset: AtomicI64::new(NO_OFFSET),
+            seen_at: AtomicI64::new(NO_OFFSET),
+            seen_since: AtomicU64::new(0),
+            sent_records: AtomicU64::new(0),
+            decision: Mutex::new(None),
+            requested: AtomicBool::new(false),
+            request: Mutex::new(None),
+            ready,
+            waker,
+        }
+    }
+
+    // The poll loop's side.
+
+    pub(crate) fn close_gate(&self, reason: u8) {
+        if self.gate.fetch_or(reason, Ordering::AcqRel) & reason == 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn open_gate(&self, reason: u8) {
+        if self.gate.fetch_and(!reason, Ordering::AcqRel) & reason != 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn is_gate_closed(&self, reason: u8) -> bool {
+        self.gate.load(Ordering::Acquire) & reason != 0
+    }
+
+    /// Ends the worker now: running code is dropped at its next await.
+    pub(crate) fn cancel(&self) {
+        self.close_gate(gate::STOP);
+        self.cancel.cancel();
+    }
+
+    pub(crate) fn nudge(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The offset of the last record that is done.
+    pub(crate) fn last_done(&self) -> Option<i64> {
+        offset(self.done.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn returned(&self) -> (u64, u64) {
+        (self.returned_records.load(Ordering::Acquire), self.returned_bytes.load(Ordering::Acquire))
+    }
+
+    /// Asks to be woken when credits come back. The caller looks at the credits once more afterwards.
+    pub(crate) fn starve(&self) {
+        self.starved.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn acknowledged(&self, committed: i64) {
+        self.committed.store(committed, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_position(&self, position: i64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_sent(&self, records: u64) {
+        self.sent_records.store(records, Ordering::Relaxed);
+    }
+
+    /// Notes which record the worker is at, so that its age is known without a clock reading per record.
+    pub(crate) fn observe(&self, now: Instant) {
+        let current = self.current.load(Ordering::Relaxed);
+        if self.seen_at.swap(current, Ordering::Relaxed) != current {
+            self.seen_since.store(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn set_end_offset(&self, end_offset: i64) {
+        self.end_offset.store(end_offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_request(&self) -> Option<WorkerRequest> {
+        if !self.requested.load(Ordering::Acquire) {
+            return None;
+        }
+        self.requested.store(false, Ordering::Release);
+        lock(&self.request).take()
+    }
+
+    /// Hands an operator's decision to the worker; refused at once unless a record is on hold.
+    pub(crate) fn decide(&self, decision: HeldDecision) {
+        if self.phase() != Phase::Held {
+            // The asker may have gone; then nobody needs the answer.
+            let _ = decision.answer.send(HeldAnswer::NotHeld);
+            return;
+        }
+        *lock(&self.decision) = Some(decision);
+        self.changed.notify_one();
+    }
+
+    // The worker's side.
+
+    /// The closed gates, 0 when the next record may start as far as they are concerned.
+    pub(crate) fn gates(&self) -> u8 {
+        self.gate.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn cancelled(&self) -> tokio_util::sync::WaitForCancellationFuture<'_> {
+        self.cancel.cancelled()
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        if self.phase.swap(phase as u8, Ordering::AcqRel) != phase as u8 {
+            self.since.store(Instant::now().as_nanos(), Ordering::Release);
+        }
+    }
+
+    /// Names the record that the worker is at.
+    pub(crate) fn at(&self, offset: i64) {
+        self.current.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_attempt(&self, attempt: u32, error: Option<Arc<str>>) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+        *lock(&self.last_error) = error;
+    }
+
+    /// Publishes that the record at `offset`, and with it everything before it, is done.
+    pub(crate) fn finish(&self, offset: i64) {
+        // One writer: no read-modify-write is needed.
+        self.finished.store(self.finished.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.done.store(offset, Ordering::Release);
+    }
+
+    /// Gives the credits of one hand-over back.
+    pub(crate) fn give_back(&self, records: u64, bytes: u64) {
+        self.returned_records.store(self.returned_records.load(Ordering::Relaxed) + records, Ordering::Release);
+        self.returned_bytes.store(self.returned_bytes.load(Ordering::Relaxed) + bytes, Ordering::SeqCst);
+        if self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst) {
+            self.ready.mark();
+        }
+    }
+
+    pub(crate) fn take_decision(&self) -> Option<HeldDecision> {
+        lock(&self.decision).take()
+    }
+
+    pub(crate) fn ask(&self, request: WorkerRequest) {
+        *lock(&self.request) = Some(request);
+        self.requested.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn wake_loop(&self) {
+        self.waker.wake();
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    // Everybody's side.
+
+    pub(crate) fn committed(&self) -> Option<i64> {
+        offset(self.committed.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn position(&self) -> Option<i64> {
+        offset(self.position.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn end_offset(&self) -> Option<i64> {
+        offset(self.end_offset.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn current(&self) -> Option<i64> {
+        offset(self.current.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_u8(self.phase.load(Ordering::Acquire))
+    }
+
+    /// Records handed over and not done.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.sent_records.load(Ordering::Relaxed).saturating_sub(self.finished())
+    }
+
+    /// How long the worker has been at its record: exact while it waits, to a quarter of a second while it runs.
+    pub(crate) fn record_age(&self, now: Instant) -> Duration {
+        let in_phase = self.phase_age(now);
+        if !self.phase().is_running() {
+            return in_phase;
+        }
+        let is_seen = self.seen_at.load(Ordering::Relaxed) == self.current.load(Ordering::Relaxed);
+        let seen_since = Instant::from_nanos(self.seen_since.load(Ordering::Relaxed));
+        if is_seen { in_phase.min(now.saturating_since(seen_since)) } else { Duration::ZERO }
+    }
+
+    /// How long user code has been running for one record; `None` while none runs.
+    pub(crate) fn running_for(&self, now: Instant) -> Option<Duration> {
+        self.phase().counts_as_stuck().then(|| self.record_age(now))
+    }
+
+    /// How long the worker has been in its phase.
+    pub(crate) fn phase_age(&self, now: Instant) -> Duration {
+        now.saturating_since(Instant::from_nanos(self.since.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn last_error(&self) -> Option<Arc<str>> {
+        lock(&self.last_error).clone()
+    }
+}
+
+fn offset(raw: i64) -> Option<i64> {
+    (raw != NO_OFFSET).then_some(raw)
+}
+
+/// A panic while one of these tiny sections ran cannot leave them half written.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

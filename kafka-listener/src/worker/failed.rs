@@ -1,0 +1,299 @@
+//! What a worker does about a record that failed: sleep and try again, hold it, skip it, or ask to stop.
+//!
+//! No slot is held here: all of it is waiting.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::control::{HeldAction, HeldAnswer, WorkerRequest, gate};
+use super::{WorkerContext, stopped};
+use crate::config::{OnCorrupt, OnFailure};
+use crate::failure::{ErrorClass, ListenerError};
+use crate::kafka::ffi::PartitionError;
+use crate::offset_tracker::next_offset_after;
+use crate::phase::Phase;
+use crate::retry::{Decision, RetryState};
+
+/// How the worker goes on after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Deliver the record once more.
+    Again,
+    /// The record is done with: skipped by a policy or an operator.
+    Onwards,
+    /// A gate says stop.
+    Leave,
+}
+
+/// How a wait for an operator's decision ended.
+enum Held {
+    Retry,
+    Skip,
+    Leave,
+}
+
+impl WorkerContext {
+    pub(super) async fn failed(&self, offset: i64, retry: &mut RetryState, error: &ListenerError) -> Next {
+        let listener = &*self.listener;
+        let attempt = retry.attempt();
+        let text = describe(error);
+        let decision = retry.failed(
+            error.class(),
+            error.is_retryable(),
+            &listener.retry,
+            &listener.on_failure,
+            random_share(offset, attempt),
+        );
+        self.remember(offset, *retry);
+        self.control.set_attempt(attempt, Some(Arc::clone(&text)));
+        match decision {
+            Decision::RetryAfter(delay) => {
+                self.log_retry(offset, attempt, delay, error.class(), &text);
+                listener.metrics.retried();
+                self.sleep(delay).await
+            }
+            Decision::Exhausted(OnFailure::Skip) => {
+                tracing::error!(
+                    listener = %listener.id, topic = self.control.topic_partition.topic(),
+                    partition = self.control.topic_partition.partition(), offset, attempt,
+                    class = %error.class(), error = %text,
+                    "record skipped: on_failure = \"skip\""
+                );
+                listener.metrics.skipped(error.class());
+                self.past(offset);
+                Next::Onwards
+            }
+            Decision::Exhausted(OnFailure::Hold) => {
+                self.log_hold(offset, attempt, error.class(), &text);
+                listener.metrics.held();
+                match self.hold(Some(offset)).await {
+                    Held::Retry => {
+                        *retry = RetryState::new();
+                        self.forget(*retry);
+                        Next::Again
+                    }
+                    Held::Skip => {
+                        listener.metrics.skipped(error.class());
+                        self.past(offset);
+                        Next::Onwards
+                    }
+                    Held::Leave => Next::Leave,
+                }
+            }
+            Decision::Exhausted(OnFailure::Stop) => {
+                self.control.enter(Phase::Held);
+                self.control.ask(WorkerRequest::Fail { offset, class: error.class().clone(), error: text });
+                stopped(&self.control).await;
+                Next::Leave
+            }
+        }
+    }
+
+    /// The log cannot be read at this place: everything before it is done by now. `false`: the worker has to leave.
+    pub(super) async fn unreadable(&self, error: &PartitionError) -> bool {
+        let listener = &*self.listener;
+        let resume_at = self.control.last_done().map(|offset| next_offset_after(offset).get());
+        self.control.set_attempt(0, Some(error.error.text.as_str().into()));
+        self.control.at(error.offset);
+        if listener.on_corrupt == OnCorrupt::Skip {
+            self.control.ask(WorkerRequest::SkipUnreadable { offset: error.offset });
+            return true;
+        }
+        tracing::error!(
+            listener = %listener.id, topic = self.control.topic_partition.topic(),
+            partition = self.control.topic_partition.partition(), offset = error.offset, error = %error.error,
+            "partition on hold: the log cannot be read here; `retry_held` reads it again, `skip_held` goes past it"
+        );
+        listener.metrics.held();
+        match self.hold(Some(error.offset)).await {
+            Held::Retry => {
+                self.control.ask(WorkerRequest::ReadFrom(resume_at.unwrap_or(error.offset)));
+                true
+            }
+            Held::Skip => {
+                self.control.ask(WorkerRequest::SkipUnreadable { offset: error.offset });
+                true
+            }
+            Held::Leave => false,
+        }
+    }
+
+    /// Waits for a decision about the record at `offset`.
+    async fn hold(&self, offset: Option<i64>) -> Held {
+        let held = offset.unwrap_or(super::NO_OFFSET);
+        self.control.at(held);
+        self.control.enter(Phase::Held);
+        loop {
+            if self.control.gates() & gate::STOP != 0 {
+                return Held::Leave;
+            }
+            if let Some(decision) = self.control.take_decision() {
+                let (answer, end) = match decision.action {
+                    HeldAction::Retry => (HeldAnswer::Done { offset: held }, Some(Held::Retry)),
+                    HeldAction::Skip { offset } if offset == held => {
+                        (HeldAnswer::Done { offset: held }, Some(Held::Skip))
+                    }
+                    HeldAction::Skip { .. } => (HeldAnswer::OtherRecord { held }, None),
+                };
+                if let Some(end) = end {
+                    tracing::warn!(
+                        listener = %self.listener.id, topic = self.control.topic_partition.topic(),
+                        partition = self.control.topic_partition.partition(), offset = held, action = ?decision.action,
+                        "hold ended by an operator"
+                    );
+                    self.control.enter(Phase::Queued);
+                    // The asker may have gone; the decision holds all the same.
+                    let _ = decision.answer.send(answer);
+                    return end;
+                }
+                let _ = decision.answer.send(answer);
+            }
+            self.control.changed().await;
+        }
+    }
+
+    /// A retry sleep: ends early when the worker has to leave.
+    async fn sleep(&self, delay: Duration) -> Next {
+        self.control.enter(Phase::RetrySleep);
+        tokio::select! {
+            biased;
+            () = stopped(&self.control) => Next::Leave,
+            () = tokio::time::sleep(delay) => Next::Again,
+        }
+    }
+
+    /// The record at `offset` is done with, though not handled.
+    fn past(&self, offset: i64) {
+        self.control.set_attempt(0, None);
+        self.control.finish(offset);
+        self.control.wake_loop();
+    }
+
+    /// The failures of earlier assignments, where they count.
+    pub(super) fn recall(&self, offset: i64) -> RetryState {
+        if self.listener.retry.attempts.is_none() {
+            return RetryState::new();
+        }
+        let attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        RetryState::after(attempts.recall(&self.control.topic_partition, offset))
+    }
+
+    fn remember(&self, offset: i64, retry: RetryState) {
+        if self.listener.retry.attempts.is_some() {
+            let mut attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            attempts.remember(&self.control.topic_partition, offset, retry.failures());
+        }
+    }
+
+    /// The partition has got past its failed record.
+    pub(super) fn forget(&self, retry: RetryState) {
+        if retry.failures() > 0 {
+            self.control.set_attempt(0, None);
+        }
+        if self.listener.retry.attempts.is_some() {
+            let mut attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            attempts.forget(&self.control.topic_partition);
+        }
+    }
+
+    fn log_retry(&self, offset: i64, attempt: u32, delay: Duration, class: &ErrorClass, error: &str) {
+        tracing::warn!(
+            listener = %self.listener.id, topic = self.control.topic_partition.topic(),
+            partition = self.control.topic_partition.partition(), offset, attempt, %class, error, retry_in = ?delay,
+            "record failed, will be tried again"
+        );
+    }
+
+    fn log_hold(&self, offset: i64, attempt: u32, class: &ErrorClass, error: &str) {
+        tracing::error!(
+            listener = %self.listener.id, topic = self.control.topic_partition.topic(),
+            partition = self.control.topic_partition.partition(), offset, attempt, %class, error,
+            "partition on hold at this record: `retry_held` tries it again, `skip_held` goes past it"
+        );
+    }
+}
+
+/// The error and its causes, one line, control characters escaped, cut to a length that a log line bears. `Display` is
+/// user code and may panic.
+fn describe(error: &ListenerError) -> Arc<str> {
+    const LONGEST: usize = 1000;
+    let text = catch_unwind(AssertUnwindSafe(|| {
+        let mut text = error.source().to_string();
+        let mut cause: Option<&(dyn Error + 'static)> = error.source().source();
+        while let Some(error) = cause {
+            // Writing to a string fails only where `Display` itself fails.
+            if write!(text, ": {error}").is_err() || text.len() > LONGEST {
+                break;
+            }
+            cause = error.source();
+        }
+        text
+    }));
+    match text {
+        Ok(text) => Escaped(&text, LONGEST).to_string().into(),
+        Err(_) => "(the error's `Display` panicked)".into(),
+    }
+}
+
+/// Text of others on its way into a log line.
+struct Escaped<'t>(&'t str, usize);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars().take(self.1) {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        if self.0.chars().nth(self.1).is_some() { f.write_str(" …") } else { Ok(()) }
+    }
+}
+
+/// The random share of a delay. Jitter only has to differ between records, attempts and processes.
+fn random_share(offset: i64, attempt: u32) -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let hash = RandomState::new().hash_one((offset, attempt));
+    // 53 bits fill a double exactly.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    let share = (hash >> 11) as f64 / (1_u64 << 53) as f64;
+    share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_described_with_its_causes_on_one_escaped_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("reserve stock")]
+        struct Outer(#[source] std::num::ParseIntError);
+        let cause = "x".parse::<i32>().unwrap_err();
+        let text = describe(&ListenerError::retryable(Outer(cause)));
+        assert_eq!(&*text, "reserve stock: invalid digit found in string");
+        assert_eq!(&*describe(&ListenerError::retryable("two\nlines\u{1b}[31m")), "two\\nlines\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_panicking_display_is_described_all_the_same() {
+        #[derive(Debug)]
+        struct Rude;
+        impl fmt::Display for Rude {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("no text from me")
+            }
+        }
+        impl Error for Rude {}
+        assert_eq!(&*describe(&ListenerError::retryable(Rude)), "(the error's `Display` panicked)");
+    }
+
+    #[test]
+    fn random_shares_lie_between_zero_and_one() {
+        assert!((0..1000).all(|attempt| (0.0..1.0).contains(&random_share(7, attempt))));
+    }
+}

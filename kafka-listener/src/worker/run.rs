@@ -1,0 +1,192 @@
+//! The loop over the records of one hand-over, compiled once per listener: the hot path.
+//!
+//! Type erasure happens here, once per hand-over. What becomes of a failure is decided elsewhere.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::clock::Instant;
+use crate::definition::Handler;
+use crate::failure::{ErrorClass, ListenerError};
+use crate::phase::Phase;
+use crate::record::{Delivery, RecordBatch, RecordContext};
+use crate::worker::WorkerContext;
+
+/// A worker gives way to other tasks at least this often, also when its handler never awaits.
+const LONGEST_RUN: Duration = Duration::from_millis(1);
+
+/// A listener's handler behind a pointer.
+#[derive(Clone)]
+pub struct ErasedHandler(Arc<dyn RunBatch>);
+
+impl fmt::Debug for ErasedHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErasedHandler")
+    }
+}
+
+/// Hides the type of a listener's generated handler.
+pub fn erase<H: Handler>(handler: H) -> ErasedHandler {
+    ErasedHandler(Arc::new(handler))
+}
+
+/// One hand-over, or the rest of one.
+#[derive(Debug)]
+pub(crate) struct Unit<'u> {
+    pub(crate) batch: &'u RecordBatch,
+    /// Where to begin; then the record being handled. Read by the worker when the run is cut short.
+    pub(crate) index: &'u AtomicUsize,
+    /// Attempt of the first record; the ones after it are at their first.
+    pub(crate) attempt: u32,
+    pub(crate) context: &'u WorkerContext,
+}
+
+/// Why a run came back.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    Completed,
+    /// A gate closed, or the membership is in doubt; the record at the index was not started.
+    Interrupted,
+    /// The record at the index failed.
+    Failed(ListenerError),
+}
+
+trait RunBatch: Send + Sync {
+    fn run<'u>(&'u self, unit: Unit<'u>) -> Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>>;
+}
+
+impl<H: Handler> RunBatch for H {
+    fn run<'u>(&'u self, unit: Unit<'u>) -> Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>> {
+        Box::pin(run(self, unit))
+    }
+}
+
+impl ErasedHandler {
+    /// Runs a hand-over. A panic anywhere in user code, its destructors included, is a failure of class `panic`.
+    pub(crate) async fn run_guarded(&self, unit: Unit<'_>) -> RunEnd {
+        let mut run = Guarded(Some(self.0.run(unit)));
+        let end = std::future::poll_fn(|context| {
+            let Some(future) = run.0.as_mut() else { return Poll::Ready(RunEnd::Interrupted) };
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                Ok(poll) => poll,
+                Err(panic) => Poll::Ready(RunEnd::Failed(panicked(&*panic))),
+            }
+        })
+        .await;
+        match run.discard() {
+            Err(panic) if matches!(end, RunEnd::Completed | RunEnd::Interrupted) => RunEnd::Failed(panicked(&*panic)),
+            _ => end,
+        }
+    }
+}
+
+/// Drops a future without letting a panic of what it owns through, also when it is cancelled.
+struct Guarded<'u>(Option<Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>>>);
+
+impl Guarded<'_> {
+    fn discard(&mut self) -> Result<(), Box<dyn Any + Send>> {
+        let future = self.0.take();
+        catch_unwind(AssertUnwindSafe(|| drop(future)))
+    }
+}
+
+impl Drop for Guarded<'_> {
+    fn drop(&mut self) {
+        if self.discard().is_err() {
+            tracing::error!("a destructor panicked while a cancelled handler was dropped");
+        }
+    }
+}
+
+async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
+    let Unit { batch, index, attempt, context } = unit;
+    let WorkerContext { control, permit, membership, listener, .. } = context;
+    let mut delivery =
+        Delivery { listener: &listener.id, group_id: &listener.group_id, states: &listener.states, attempt, permit };
+    let mut now = Instant::now();
+    let mut run_since = now;
+    let mut at = index.load(Ordering::Relaxed);
+    control.enter(Phase::Running);
+    while let Some(record) = batch.records.get(at) {
+        if control.gates() != 0 || !membership.is_trusted(now) {
+            return RunEnd::Interrupted;
+        }
+        let slot = match permit.try_slot() {
+            Some(slot) => slot,
+            None => match context.wait_for_slot(record.offset).await {
+                Some(slot) => slot,
+                None => return RunEnd::Interrupted,
+            },
+        };
+        control.at(record.offset);
+        let record_context = RecordContext::new(batch, at, &delivery);
+        let outcome = match record_context.payload() {
+            Some(payload) if payload.len() as u64 > listener.max_payload => {
+                Err(too_large(payload.len(), listener.max_payload))
+            }
+            _ => call(handler, record_context).await,
+        };
+        drop(slot);
+        let ended = Instant::now();
+        listener.metrics.handled(ended.saturating_since(now), outcome.is_ok());
+        if let Err(error) = outcome {
+            return RunEnd::Failed(error);
+        }
+        control.finish(record.offset);
+        delivery.attempt = 1;
+        at += 1;
+        index.store(at, Ordering::Relaxed);
+        if context.commits_each_record {
+            context.wait_for_commit(record.offset).await;
+        }
+        now = ended;
+        if now.saturating_since(run_since) >= LONGEST_RUN {
+            tokio::task::yield_now().await;
+            now = Instant::now();
+            run_since = now;
+        }
+    }
+    RunEnd::Completed
+}
+
+/// Calls the handler, inside a span if anybody listens to it.
+async fn call<H: Handler>(handler: &H, record: RecordContext<'_>) -> Result<(), ListenerError> {
+    if !tracing::enabled!(target: "kafka_listener::handler", tracing::Level::INFO) {
+        return handler.call(record).await;
+    }
+    let span = tracing::info_span!(
+        target: "kafka_listener::handler",
+        "process",
+        messaging.system.name = "kafka",
+        messaging.destination.name = record.topic(),
+        messaging.destination.partition.id = record.partition(),
+        messaging.consumer.group.name = record.group_id(),
+        messaging.kafka.offset = record.offset(),
+        listener = record.listener_id(),
+        attempt = record.attempt(),
+    );
+    handler.call(record).instrument(span).await
+}
+
+fn too_large(size: usize, limit: u64) -> ListenerError {
+    let text = format!("payload of {size} bytes is over `limits.max_payload` of {limit} bytes");
+    ListenerError::of_class(text, ErrorClass::TooLarge, false)
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> ListenerError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(the panic carries no text)");
+    ListenerError::of_class(format!("panicked: {text}"), ErrorClass::Panic, true)
+}
