@@ -38,12 +38,12 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
 
         #(#conditions)*
         #[doc(hidden)]
-        #[allow(warnings, clippy::all, clippy::pedantic)]
+        #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
         #visibility enum #function {}
 
         #(#conditions)*
         #[doc(hidden)]
-        #[allow(warnings, clippy::all, clippy::pedantic)]
+        #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
         const _: () = {
             #import
             #id

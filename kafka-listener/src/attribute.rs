@@ -30,3 +30,7 @@ macro_rules! listener {
         <$function>::__kafka_listener_definition()
     };
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "macros", feature = "json"))]
+mod tests;

@@ -17,8 +17,19 @@ use crate::record::RecordContext;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a payload",
     label = "the first parameter of a listener is its payload",
-    note = "a payload is any type that implements `serde::de::DeserializeOwned` (`#[derive(serde::Deserialize)]` on a type that borrows nothing), `Option` of one (`None` is a tombstone), `RawPayload`, or `ConsumerRecord<T>` of any payload",
     note = "extractors follow the payload: `async fn handle(order: Order, State(stock): State<Stock>)`"
+)]
+#[cfg_attr(
+    feature = "json",
+    diagnostic::on_unimplemented(
+        note = "a payload is any type that implements `serde::de::DeserializeOwned` (`#[derive(serde::Deserialize)]` on a type that borrows nothing), `Option` of one (`None` is a tombstone), `RawPayload`, or `ConsumerRecord<T>` of any payload"
+    )
+)]
+#[cfg_attr(
+    not(feature = "json"),
+    diagnostic::on_unimplemented(
+        note = "without the feature `json` of `kafka-listener` a payload is `RawPayload`, or `ConsumerRecord<RawPayload>`"
+    )
 )]
 pub trait Payload: Sized {
     /// Decodes the record's payload.
@@ -30,6 +41,7 @@ pub trait Payload: Sized {
 }
 
 #[cfg(feature = "json")]
+#[diagnostic::do_not_recommend]
 impl<T: serde::de::DeserializeOwned> Payload for T {
     fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError> {
         from_json(record.payload())

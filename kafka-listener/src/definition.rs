@@ -8,7 +8,9 @@ use crate::failure::ListenerError;
 use crate::record::RecordContext;
 use crate::state::Requirements;
 
-/// One listener as written in the source. Built in a `const` by generated code.
+/// One listener as written in the source: what [`listener!`](crate::listener) gives and `register` takes.
+///
+/// Built in a constant by generated code.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerDefinition {
     /// `id = "…"`, or the function's name.
@@ -22,12 +24,16 @@ pub struct ListenerDefinition {
     /// `line!()` of the attribute.
     pub line: u32,
     /// The attribute's arguments but `id`, `blocking` and `crate`, as written: one layer of the configuration.
+    #[doc(hidden)]
     pub attributes: &'static [Attribute],
     /// Name of the payload's type, for errors.
+    #[doc(hidden)]
     pub payload_type: fn() -> &'static str,
     /// Declares what the extractors need; run at start.
+    #[doc(hidden)]
     pub requirements: fn(&mut Requirements),
     /// Makes the type-erased handler.
+    #[doc(hidden)]
     pub handler: fn() -> crate::worker::ErasedHandler,
 }
 

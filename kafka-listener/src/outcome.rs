@@ -22,6 +22,7 @@ pub trait Outcome: Sized {
     fn into_result(self) -> Result<(), Self::Error>;
 }
 
+#[diagnostic::do_not_recommend]
 impl Outcome for () {
     type Error = ListenerError;
 
@@ -30,6 +31,7 @@ impl Outcome for () {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E> Outcome for Result<(), E> {
     type Error = E;
 
@@ -49,12 +51,14 @@ pub trait Failure: Sized {
     fn into_listener_error(self) -> ListenerError;
 }
 
+#[diagnostic::do_not_recommend]
 impl Failure for ListenerError {
     fn into_listener_error(self) -> Self {
         self
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn Error + Send + Sync>>> Failure for E {
     fn into_listener_error(self) -> ListenerError {
         ListenerError::from(self)

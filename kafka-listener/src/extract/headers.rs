@@ -75,6 +75,7 @@ impl fmt::Debug for Headers {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromRecord for Headers {
     type Rejection = Infallible;
 

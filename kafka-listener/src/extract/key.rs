@@ -30,6 +30,7 @@ impl<K: FromKey> FromRecord for Key<K> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromKey for String {
     fn from_key(key: Option<&[u8]>) -> Result<Self, DecodeError> {
         let key = key.ok_or_else(DecodeError::null_key::<Self>)?;
@@ -37,12 +38,14 @@ impl FromKey for String {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromKey for Vec<u8> {
     fn from_key(key: Option<&[u8]>) -> Result<Self, DecodeError> {
         key.map(<[u8]>::to_vec).ok_or_else(DecodeError::null_key::<Self>)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: FromKey> FromKey for Option<K> {
     fn from_key(key: Option<&[u8]>) -> Result<Self, DecodeError> {
         key.map(|key| K::from_key(Some(key))).transpose()

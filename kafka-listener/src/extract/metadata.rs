@@ -76,6 +76,7 @@ impl fmt::Display for RecordMetadata {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl FromRecord for RecordMetadata {
     type Rejection = Infallible;
 

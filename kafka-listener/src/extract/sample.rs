@@ -1,9 +1,13 @@
 //! One record for the tests of whatever reads records.
 
-use std::any::Any;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::task::{Context, Poll, Waker};
 
+use crate::ownership::{OwnerKey, PartitionLease};
 use crate::record::{Delivery, RawRecord, RecordBatch, RecordContext, Span, Timestamp, TopicPartition, encode_header};
+use crate::slots::{Slots, WorkPermit};
 use crate::state::States;
 
 /// Record `orders-2@41` in an arena with something before and after each of its parts.
@@ -13,18 +17,26 @@ pub(crate) struct Sample {
     payload: Span,
     headers: Vec<u8>,
     pub(crate) states: States,
-    pub(crate) tenure: Arc<dyn Any + Send + Sync>,
+    pub(crate) lease: Arc<PartitionLease>,
+    pub(crate) permit: WorkPermit,
 }
 
 impl Sample {
     pub(crate) fn new() -> Self {
+        Self::with_slots(Slots::new(None))
+    }
+
+    /// The same, handled under these slots.
+    pub(crate) fn with_slots(slots: Slots) -> Self {
+        let lease = lease();
         Self {
             arena: b"before".to_vec(),
             key: Span::ABSENT,
             payload: Span::ABSENT,
             headers: Vec::new(),
             states: States::default(),
-            tenure: Arc::new(()),
+            permit: WorkPermit::new(slots, Arc::clone(&lease)),
+            lease,
         }
     }
 
@@ -73,7 +85,7 @@ impl Sample {
             group_id: &group_id,
             states: &self.states,
             attempt: 3,
-            tenure: &self.tenure,
+            permit: &self.permit,
         };
         read(RecordContext::new(&batch, 0, &delivery))
     }
@@ -82,5 +94,16 @@ impl Sample {
         let span = Span::new(self.arena.len(), bytes.len());
         self.arena.extend_from_slice(bytes);
         span
+    }
+}
+
+/// A lease on a partition that nobody else has.
+fn lease() -> Arc<PartitionLease> {
+    static NEXT: AtomicI32 = AtomicI32::new(0);
+    let topic_partition = TopicPartition::new("samples", NEXT.fetch_add(1, Ordering::Relaxed));
+    let key = OwnerKey { cluster: "samples".into(), group_id: "samples".into(), topic_partition };
+    match pin!(PartitionLease::acquire(key)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(lease) => lease,
+        Poll::Pending => panic!("nobody else has the partition"),
     }
 }

@@ -1,23 +1,38 @@
-use std::sync::mpsc;
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 use super::*;
 use crate::extract::sample::Sample;
 use crate::extract::{Key, State};
+use crate::ownership::PartitionLease;
+use crate::slots::Slots;
 
-/// Runs what generated code would run for a plain function, and gives a weak handle to the tenure.
-fn blocking<R: Send + 'static>(
-    listener: impl FnOnce() -> R + Send + 'static,
-) -> (impl Future<Output = R> + Send, std::sync::Weak<dyn Any + Send + Sync>) {
-    let sample = Sample::new();
-    let tenure = Arc::downgrade(&sample.tenure);
-    (sample.read(|record| run_blocking(record, listener)), tenure)
+/// Runs what generated code would run for a plain function in the only slot there is, and gives what shows when the
+/// partition is free again.
+fn blocking<R, F>(slots: &Slots, listener: F) -> (impl Future<Output = R> + Send + use<R, F>, Weak<PartitionLease>)
+where
+    R: Send + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
+    let sample = Sample::with_slots(slots.clone());
+    let slot = sample.permit.try_slot().expect("the slot is free");
+    let call = sample.read(|record| run_blocking(record, listener));
+    drop(slot);
+    (call, Arc::downgrade(&sample.lease))
+}
+
+fn one_slot() -> Slots {
+    Slots::new(Some(1))
+}
+
+fn is_free(slots: &Slots) -> bool {
+    Sample::with_slots(slots.clone()).permit.try_slot().is_some()
 }
 
 #[tokio::test]
 async fn a_plain_function_runs_on_another_thread() {
     let here = std::thread::current().id();
-    let (call, _) = blocking(|| std::thread::current().id());
+    let (call, _) = blocking(&one_slot(), || std::thread::current().id());
     assert_ne!(call.await, here);
 }
 
@@ -33,10 +48,11 @@ async fn a_blocking_future_is_waited_for_on_another_thread() {
 }
 
 #[tokio::test]
-async fn the_tenure_lasts_until_the_code_has_ended_although_its_future_was_dropped() {
+async fn slot_and_partition_are_held_until_the_code_has_ended_although_its_future_was_dropped() {
+    let slots = one_slot();
     let (started, has_started) = tokio::sync::oneshot::channel();
     let (end, may_end) = mpsc::channel::<()>();
-    let (call, tenure) = blocking(move || {
+    let (call, lease) = blocking(&slots, move || {
         started.send(()).unwrap();
         may_end.recv().unwrap();
     });
@@ -44,16 +60,17 @@ async fn the_tenure_lasts_until_the_code_has_ended_although_its_future_was_dropp
     has_started.await.unwrap();
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
-    assert!(tenure.upgrade().is_some(), "the code still runs");
+    assert!(lease.upgrade().is_some(), "the code still runs");
+    assert!(!is_free(&slots), "the code still runs");
 
     end.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(10), async {
-        while tenure.upgrade().is_some() {
+        while lease.upgrade().is_some() || !is_free(&slots) {
             tokio::task::yield_now().await;
         }
     })
     .await
-    .expect("the tenure ends with the code");
+    .expect("slot and partition are given back when the code ends");
 }
 
 #[test]
@@ -63,7 +80,8 @@ fn a_call_that_was_dropped_before_the_pool_started_it_never_starts() {
     let (ran, has_run) = mpsc::channel::<()>();
     runtime.block_on(async {
         let occupied = tokio::task::spawn_blocking(move || released.recv());
-        let (call, tenure) = blocking(move || ran.send(()));
+        let slots = one_slot();
+        let (call, lease) = blocking(&slots, move || ran.send(()));
         let call = tokio::spawn(call);
         tokio::task::yield_now().await;
         call.abort();
@@ -72,17 +90,18 @@ fn a_call_that_was_dropped_before_the_pool_started_it_never_starts() {
         occupied.await.unwrap().unwrap();
         // The pool has one thread: when this ran, whatever was queued before it has been dealt with.
         tokio::task::spawn_blocking(|| ()).await.unwrap();
-        assert!(tenure.upgrade().is_none());
+        assert!(lease.upgrade().is_none() && is_free(&slots));
     });
     assert_eq!(has_run.try_recv(), Err(mpsc::TryRecvError::Disconnected));
 }
 
 #[tokio::test]
 async fn a_panic_on_the_blocking_pool_is_that_of_the_listener() {
-    let (call, tenure) = blocking(|| std::panic::panic_any("out of stock"));
+    let slots = one_slot();
+    let (call, lease) = blocking(&slots, || std::panic::panic_any("out of stock"));
     let panic = tokio::spawn(call).await.unwrap_err().into_panic();
     assert_eq!(panic.downcast_ref(), Some(&"out of stock"));
-    assert!(tenure.upgrade().is_none());
+    assert!(lease.upgrade().is_none() && is_free(&slots));
 }
 
 #[cfg(feature = "json")]

@@ -1,7 +1,9 @@
 //! A user's crate with every lint that we know of turned into an error.
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
-#![deny(rust_2018_idioms, clippy::all, clippy::pedantic)]
+#![deny(rust_2018_idioms, clippy::all, clippy::pedantic, clippy::nursery)]
+#![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::exhaustive_enums)]
+#![deny(clippy::shadow_reuse, clippy::pub_with_shorthand)]
 
 use std::fmt;
 
@@ -27,6 +29,7 @@ const TOPIC: &str = "orders";
 
 /// Why stock is not reserved.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StockError {
     /// There is none.
     SoldOut,
