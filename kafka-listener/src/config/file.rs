@@ -189,7 +189,9 @@ mod parser {
 
     use crate::config::value::{SourceFile, Table};
 
-    pub(super) fn parse(_file: &Arc<SourceFile>) -> Result<(Table, Vec<Range<usize>>), Vec<(Range<usize>, String)>> {
+    type Errors = Vec<(Range<usize>, String)>;
+
+    pub(super) fn parse(_file: &Arc<SourceFile>) -> Result<(Table, Vec<Range<usize>>), Errors> {
         Err(vec![(0..0, "configuration files need the feature `toml`, which is off".to_owned())])
     }
 }

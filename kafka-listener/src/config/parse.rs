@@ -129,7 +129,10 @@ pub(crate) fn size(key: &Key, node: &Node) -> Result<u64, Problem> {
 pub(crate) fn spell_size(bytes: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
-    unit.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{} {name}", bytes / unit))
+    unit.map_or_else(
+        || if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") },
+        |(unit, name)| format!("{} {name}", bytes / unit),
+    )
 }
 
 pub(crate) fn text(key: &Key, node: &Node) -> Result<String, Problem> {

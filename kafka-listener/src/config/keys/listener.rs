@@ -1,277 +1,9 @@
-//! The table of keys: what can be configured, where, with which type, range and default.
-//!
-//! Reading, the JSON Schema, the reference page and the suggestions in errors all come from it.
+//! The keys of a listener.
 
-/// One key of the configuration.
-#[derive(Debug)]
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    /// As it would be written in the environment.
-    pub(crate) default: Option<&'static str>,
-    /// What the default is taken from, or why it is another one than librdkafka's.
-    pub(crate) default_from: &'static str,
-    pub(crate) doc: &'static str,
-    /// The properties of librdkafka that this key owns, separated by spaces.
-    pub(crate) librdkafka: &'static str,
-    /// What Spring users call it: below `spring.kafka.` or a word of its annotation or container.
-    pub(crate) spring: &'static str,
-    /// May the attribute set it?
-    pub(crate) attribute: bool,
-    /// Its value is never shown.
-    pub(crate) secret: bool,
-}
-
-/// The type of a key's value with its range.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
-    Boolean,
-    Integer {
-        min: i64,
-        max: i64,
-    },
-    Float {
-        min: f64,
-        max: f64,
-    },
-    /// A text with a unit or milliseconds; the bounds are milliseconds.
-    Duration {
-        min: u64,
-        max: u64,
-    },
-    /// A text with a unit or bytes.
-    Size {
-        min: u64,
-        max: u64,
-    },
-    Text,
-    /// A list, or one text with commas.
-    Texts,
-    Choice(&'static [&'static str]),
-    /// `earliest`, `latest`, `error` or `by_duration:1h`.
-    OffsetReset,
-    /// Assignors of librdkafka, or Java's class names.
-    Assignors,
-    /// An action, or a table of actions by class of error.
-    OnFailure,
-    /// librdkafka's own names.
-    Properties,
-    /// Anything: the user's own values for placeholders.
-    Free,
-    /// Fixed keys.
-    Table(&'static [Key]),
-    /// A table of tables under names that the user chooses.
-    Named(&'static [Key]),
-}
+use super::{KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
 const HOUR: u64 = 3_600_000;
-
-const KEY: Key = Key {
-    name: "",
-    kind: Kind::Free,
-    default: None,
-    default_from: "",
-    doc: "",
-    librdkafka: "",
-    spring: "",
-    attribute: false,
-    secret: false,
-};
-
-/// The top level of the file.
-pub(crate) static ROOT: &[Key] = &[
-    Key {
-        name: "config_version",
-        kind: Kind::Integer { min: 1, max: 1 },
-        default: Some("1"),
-        default_from: "the only one there is",
-        doc: "Version of this format.",
-        ..KEY
-    },
-    Key {
-        name: "only",
-        kind: Kind::Texts,
-        default: Some(""),
-        default_from: "all that are linked in",
-        doc: "Ids of the listeners to run; empty: all that are linked in. The builder's `only` wins.",
-        ..KEY
-    },
-    Key {
-        name: "expected",
-        kind: Kind::Texts,
-        default: Some(""),
-        default_from: "nothing is expected",
-        doc: "Ids that must be linked in, whether they run or not: a guard against a listener lost by the linker.",
-        ..KEY
-    },
-    Key { name: "kafka", kind: Kind::Table(KAFKA), doc: "The cluster, and how to reach it.", ..KEY },
-    Key {
-        name: "listener",
-        kind: Kind::Table(LISTENER),
-        doc: "Defaults of every listener.",
-        spring: "listener",
-        ..KEY
-    },
-    Key {
-        name: "container_factories",
-        kind: Kind::Named(LISTENER),
-        doc: "Named blocks of the same keys, chosen by `container_factory`.",
-        ..KEY
-    },
-    Key {
-        name: "listeners",
-        kind: Kind::Named(LISTENER),
-        doc: "The same keys for one listener, by its id; they win over the attribute.",
-        ..KEY
-    },
-    Key {
-        name: "profiles",
-        kind: Kind::Named(PROFILE),
-        doc: "The tables above once more by profile; they are laid over the file where the profile is active.",
-        spring: "spring.profiles",
-        ..KEY
-    },
-    Key { name: "app", kind: Kind::Free, doc: "Free values that placeholders may name.", ..KEY },
-];
-
-/// `[profiles.NAME]`.
-pub(crate) static PROFILE: &[Key] = &[
-    Key { name: "only", kind: Kind::Texts, doc: "Replaces the top level's `only`.", ..KEY },
-    Key { name: "expected", kind: Kind::Texts, doc: "Replaces the top level's `expected`.", ..KEY },
-    Key { name: "kafka", kind: Kind::Table(KAFKA), doc: "Laid over `[kafka]`.", ..KEY },
-    Key { name: "listener", kind: Kind::Table(LISTENER), doc: "Laid over `[listener]`.", ..KEY },
-    Key { name: "container_factories", kind: Kind::Named(LISTENER), doc: "Laid over `[container_factories]`.", ..KEY },
-    Key { name: "listeners", kind: Kind::Named(LISTENER), doc: "Laid over `[listeners]`.", ..KEY },
-    Key { name: "app", kind: Kind::Free, doc: "Laid over `[app]`.", ..KEY },
-];
-
-/// `[kafka]`.
-pub(crate) static KAFKA: &[Key] = &[
-    Key {
-        name: "bootstrap_servers",
-        kind: Kind::Texts,
-        default: Some("localhost:9092"),
-        default_from: "Spring Boot's",
-        doc: "Brokers to find the cluster by, `host:port`.",
-        librdkafka: "bootstrap.servers metadata.broker.list",
-        spring: "bootstrap-servers",
-        ..KEY
-    },
-    Key {
-        name: "client_id",
-        kind: Kind::Text,
-        default: Some("kafka-listener"),
-        default_from: "the library's name",
-        doc: "First part of the client id; the listener's id and, with several consumers, a number are added.",
-        librdkafka: "client.id",
-        spring: "client-id",
-        ..KEY
-    },
-    Key {
-        name: "security_protocol",
-        kind: Kind::Choice(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
-        default: Some("plaintext"),
-        default_from: "Kafka's",
-        doc: "How to talk to the brokers; `ssl` and `sasl_ssl` need the feature `tls`.",
-        librdkafka: "security.protocol",
-        spring: "security.protocol",
-        ..KEY
-    },
-    Key {
-        name: "sasl",
-        kind: Kind::Table(SASL),
-        doc: "Who we are, for `sasl_plaintext` and `sasl_ssl`.",
-        spring: "jaas",
-        ..KEY
-    },
-    Key { name: "tls", kind: Kind::Table(TLS), doc: "Certificates, for `ssl` and `sasl_ssl`.", spring: "ssl", ..KEY },
-    Key {
-        name: "allow_insecure",
-        kind: Kind::Boolean,
-        default: Some("false"),
-        default_from: "passwords and records are not to be given away by accident",
-        doc: "Permits what is refused otherwise: PLAIN over an unencrypted connection, certificates or host names \
-              that are not verified.",
-        ..KEY
-    },
-    Key {
-        name: "properties",
-        kind: Kind::Properties,
-        doc: "librdkafka's own names and values for every client; a name that a key here owns is refused.",
-        spring: "properties",
-        ..KEY
-    },
-];
-
-/// `[kafka.sasl]`.
-pub(crate) static SASL: &[Key] = &[
-    Key {
-        name: "mechanism",
-        kind: Kind::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"]),
-        doc: "How to prove it. SCRAM and OAUTHBEARER need the feature `tls`, OAUTHBEARER by OIDC `oidc`, GSSAPI \
-              `gssapi`.",
-        librdkafka: "sasl.mechanism sasl.mechanisms",
-        spring: "properties[sasl.mechanism]",
-        ..KEY
-    },
-    Key {
-        name: "username",
-        kind: Kind::Text,
-        doc: "For PLAIN and SCRAM.",
-        librdkafka: "sasl.username",
-        spring: "jaas.options.username",
-        ..KEY
-    },
-    Key {
-        name: "password",
-        kind: Kind::Text,
-        doc: "For PLAIN and SCRAM; best from `${file:/run/secrets/…}` or the environment.",
-        librdkafka: "sasl.password",
-        spring: "jaas.options.password",
-        secret: true,
-        ..KEY
-    },
-];
-
-/// `[kafka.tls]`.
-pub(crate) static TLS: &[Key] = &[
-    Key {
-        name: "ca",
-        kind: Kind::Text,
-        default_from: "the system's certificates",
-        doc: "Certificates of the authorities to trust: path of a PEM file, or the PEM text itself.",
-        librdkafka: "ssl.ca.location ssl.ca.pem",
-        spring: "ssl.trust-store-location",
-        ..KEY
-    },
-    Key {
-        name: "certificate",
-        kind: Kind::Text,
-        doc: "Our certificate, for mutual TLS: path of a PEM file, or the PEM text itself.",
-        librdkafka: "ssl.certificate.location ssl.certificate.pem",
-        spring: "ssl.key-store-location",
-        ..KEY
-    },
-    Key {
-        name: "key",
-        kind: Kind::Text,
-        doc: "Its private key: path of a PEM file, or the PEM text itself.",
-        librdkafka: "ssl.key.location ssl.key.pem",
-        spring: "ssl.key-store-key",
-        secret: true,
-        ..KEY
-    },
-    Key {
-        name: "key_password",
-        kind: Kind::Text,
-        doc: "Password of the private key.",
-        librdkafka: "ssl.key.password",
-        spring: "ssl.key-password",
-        secret: true,
-        ..KEY
-    },
-];
 
 /// `[listener]`, `[container_factories.NAME]` and `[listeners.ID]`.
 pub(crate) static LISTENER: &[Key] = &[
@@ -399,7 +131,7 @@ pub(crate) static LISTENER: &[Key] = &[
         name: "ack_time",
         kind: Kind::Duration { min: 1, max: HOUR },
         default: Some("5s"),
-        default_from: "Kafka's `auto.commit.interval.ms`",
+        default_from: "Spring's",
         doc: "Interval of `ack_mode = \"time\"` and `\"count_time\"`.",
         spring: "listener.ack-time",
         ..KEY
@@ -417,7 +149,7 @@ pub(crate) static LISTENER: &[Key] = &[
         name: "commit_interval",
         kind: Kind::Duration { min: 0, max: HOUR },
         default: Some("100ms"),
-        default_from: "measured: shorter costs throughput, longer repeats more after a crash",
+        default_from: "what a crash repeats at most, against ten commits per second and partition",
         doc: "Least time between two commits of `ack_mode = \"batch\"`.",
         ..KEY
     },
@@ -659,7 +391,7 @@ pub(crate) static LIMITS: &[Key] = &[
         name: "in_flight_records",
         kind: Kind::Integer { min: 1, max: 10_000_000 },
         default: Some("4096"),
-        default_from: "measured: more gives nothing",
+        default_from: "several hand-overs of `max_poll_records`",
         doc: "Records handed over and not finished.",
         ..KEY
     },
@@ -667,7 +399,7 @@ pub(crate) static LIMITS: &[Key] = &[
         name: "in_flight_bytes",
         kind: Kind::Size { min: 1, max: 1 << 40 },
         default: Some("4MiB"),
-        default_from: "measured: more gives nothing",
+        default_from: "as many records of 1 KiB",
         doc: "The same in bytes; one record always passes.",
         ..KEY
     },
@@ -675,43 +407,8 @@ pub(crate) static LIMITS: &[Key] = &[
         name: "max_payload",
         kind: Kind::Size { min: 1, max: 1 << 40 },
         default: Some("64MiB"),
-        default_from: "far above the brokers' limit of 1 MiB",
+        default_from: "far above the 1 MiB that brokers take by default",
         doc: "A larger payload is not decoded: class `too_large` of `on_failure`.",
         ..KEY
     },
 ];
-
-/// Values of `on_failure`.
-pub(crate) static ACTIONS: &[&str] = &["hold", "skip", "stop"];
-
-/// Classes of errors that the library itself gives, and `default`.
-pub(crate) static CLASSES: &[&str] =
-    &["decode", "too_large", "validation", "timeout", "panic", "terminal", "retryable", "default"];
-
-/// Assignors of librdkafka.
-pub(crate) static ASSIGNORS: &[&str] = &["cooperative-sticky", "range", "roundrobin"];
-
-/// The key of this name in `keys`.
-pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
-    keys.iter().find(|key| key.name == name)
-}
-
-/// The key of this name, which the caller knows to exist.
-pub(crate) fn known(keys: &'static [Key], name: &str) -> &'static Key {
-    find(keys, name).expect("callers name keys of the table; a test reads every one of them")
-}
-
-impl Key {
-    /// May a log or an excerpt show the value? Only where it is known to be harmless.
-    pub(crate) fn printable(&self) -> bool {
-        match self.kind {
-            Kind::Free | Kind::Properties | Kind::Table(_) | Kind::Named(_) => false,
-            _ => !self.secret,
-        }
-    }
-
-    /// The properties of librdkafka that this key owns.
-    pub(crate) fn owned_properties(&self) -> impl Iterator<Item = &'static str> {
-        self.librdkafka.split_ascii_whitespace()
-    }
-}
