@@ -97,8 +97,7 @@ fn unicode(name: OsString, value: OsString, report: &mut Report) -> Option<(Stri
     }
 }
 
-/// Everything merged.
-#[derive(Debug)]
+/// Everything merged. Not `Debug`: the environment is full of other people's secrets.
 pub(crate) struct Merged {
     pub(crate) root: Table,
     pub(crate) environment: BTreeMap<String, String>,
@@ -142,10 +141,11 @@ pub(crate) fn merge(sources: &Sources, listener_ids: &[&str], report: &mut Repor
             looked_in = format!("{looked_in}, `{}`", path.display());
         }
         profiles.push(Profile { name, origin, found: table.is_some() || from_file.is_some(), looked_in });
+        if let Some(nested) = from_file.as_ref().and_then(|layer| layer.get("profiles")) {
+            report.add(Problem::new(&nested.key, "the tables of profiles belong into the main file"));
+        }
         for mut layer in table.into_iter().chain(from_file) {
-            if let Some(nested) = layer.remove("profiles") {
-                report.add(Problem::new(&nested.key, "profiles belong into the main file"));
-            }
+            layer.remove("profiles");
             normalise(&mut layer, report);
             overlay(&mut root, layer);
         }

@@ -15,8 +15,7 @@ const DEEPEST: usize = 16;
 const MOST_LOOKUPS: u32 = 256;
 const LONGEST: usize = 1024 * 1024;
 
-/// What placeholders are looked up in.
-#[derive(Debug)]
+/// What placeholders are looked up in. Not `Debug`: the environment is full of other people's secrets.
 pub(crate) struct Placeholders<'s> {
     pub(crate) environment: &'s BTreeMap<String, String>,
     /// `[app]`, merged.

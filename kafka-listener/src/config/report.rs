@@ -238,7 +238,7 @@ impl Excerpt {
         let mut line = String::new();
         let mut carets = String::new();
         let mut after_hidden = false;
-        for (index, character) in file.text[start..end].char_indices() {
+        for (index, character) in file.text[start..end].trim_end_matches('\r').char_indices() {
             let at = start + index;
             let is_hidden = hidden.iter().any(|range| range.contains(&at));
             if character == '#' && !is_hidden && !literal.iter().any(|range| range.contains(&at)) {

@@ -3,10 +3,10 @@
 //! Reading, the JSON Schema, the reference page and the suggestions in errors all come from it.
 
 mod kafka;
-mod listener;
+pub(crate) mod listener;
 
 pub(crate) use kafka::{KAFKA, SASL, TLS};
-pub(crate) use listener::{LIMITS, LISTENER, RETRY};
+pub(crate) use listener::LISTENER;
 
 /// One key of the configuration.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{resolve, shop, sources};
 use crate::config::keys::{self, Key, Kind};
 use crate::config::parse::{spell, spell_size};
-use crate::config::{json_schema, lint, parse, properties, value};
+use crate::config::{json_schema, lint, listener, parse, properties, value};
 
 fn docs(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file)
@@ -47,8 +47,8 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("kafka.sasl", keys::SASL),
     ("kafka.tls", keys::TLS),
     ("listener", keys::LISTENER),
-    ("retry", keys::RETRY),
-    ("limits", keys::LIMITS),
+    ("retry", keys::listener::RETRY),
+    ("limits", keys::listener::LIMITS),
 ];
 
 /// Puts `rows` between the comments that mark the block.
@@ -112,6 +112,15 @@ fn every_key(spec: &'static [Key], visit: &mut impl FnMut(&'static Key)) {
 }
 
 #[test]
+fn the_page_names_every_property_that_is_set_without_a_key() {
+    let page = std::fs::read_to_string(docs("configuration.md")).unwrap();
+    let (_, section) = page.split_once("## librdkafka's own properties\n").expect("the page has the section");
+    for (name, _) in listener::BUILT_IN {
+        assert!(section.contains(&format!("`{name}`")), "`{name}`");
+    }
+}
+
+#[test]
 fn every_default_is_a_legal_value() {
     every_key(keys::ROOT, &mut |key| {
         if let Some(default) = key.default {
@@ -149,7 +158,7 @@ fn spelled_durations_and_sizes_are_read_back() {
     let key = keys::known(keys::LISTENER, "max_poll_interval");
     let text = value::Node::loose(spell(std::time::Duration::from_millis(90_500)), value::Origin::Default);
     assert_eq!(parse::duration(key, &text).ok(), Some(std::time::Duration::from_millis(90_500)));
-    let key = keys::known(keys::LIMITS, "max_payload");
+    let key = keys::known(keys::listener::LIMITS, "max_payload");
     let text = value::Node::loose(spell_size(3 << 20), value::Origin::Default);
     assert_eq!(parse::size(key, &text).ok(), Some(3 << 20));
 }

@@ -370,6 +370,20 @@ mod files {
         assert_eq!(with("eu,dev"), (3, Some(3), AckMode::Record));
     }
 
+    #[test]
+    fn profiles_do_not_nest() {
+        let directory = tempfile::tempdir().unwrap();
+        let main = write(&directory, "kafka-listener.toml", "");
+        write(&directory, "kafka-listener-dev.toml", "[profiles.eu]\r\n");
+        let sources = Sources { file: ConfigSource::File(main), profiles: Some(vec!["dev".to_owned()]), ..sources("") };
+        let report = super::super::report(&sources);
+        let (_, problem) = report.split_once("kafka-listener-dev.toml:").expect("the file is named");
+        assert_eq!(
+            problem,
+            "1:2: the tables of profiles belong into the main file\n  |\n1 | [profiles.eu]\n  |  ^^^^^^^^"
+        );
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_password_in_a_file_for_everybody_is_warned_of() {
