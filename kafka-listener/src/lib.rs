@@ -25,6 +25,8 @@ pub mod rebalance;
 mod record;
 mod registry;
 mod retry;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod state;
 pub mod status;

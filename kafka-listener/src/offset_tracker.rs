@@ -68,8 +68,15 @@ pub(crate) struct OffsetTracker {
 }
 
 impl OffsetTracker {
+    /// A tracker of an epoch that begins nobody knows where yet.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// A tracker of an epoch that begins at a known position: the committed offset, or the target of a seek. A first
+    /// record elsewhere is then judged as any other jump.
+    pub(crate) fn starting_at(position: CommitOffset) -> Self {
+        Self { expected: Some(position), ..Self::default() }
     }
 
     /// Notes records as handed over, in offset order. Gaps are normal: transaction markers, compaction.
@@ -154,7 +161,7 @@ impl OffsetTracker {
         self.finished
     }
 
-    /// Where the next record is expected, once one has been handed over.
+    /// Where the next record is expected; `None` where nobody knows yet.
     pub(crate) fn expected(&self) -> Option<CommitOffset> {
         self.expected
     }

@@ -9,7 +9,7 @@ use crate::clock::Instant;
 use crate::record::TopicPartition;
 
 /// The first retry after a retriable error, doubled up to [`RETRY_MAX`].
-pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// The same for a partition that the broker refuses.
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
@@ -20,8 +20,8 @@ struct Answer {
     serial: Serial,
     is_final: bool,
     code: i32,
+    sent_at: Instant,
     now: Instant,
-    round_trip: Duration,
 }
 
 impl CommitCoordinator {
@@ -31,7 +31,6 @@ impl CommitCoordinator {
             return Vec::new();
         };
         let Outstanding { is_final, sent_at, entries, .. } = self.outstanding.swap_remove(index);
-        let round_trip = now.saturating_since(sent_at);
         let mut events = Vec::with_capacity(entries.len());
         let mut confirmed = false;
         for entry in entries {
@@ -44,14 +43,17 @@ impl CommitCoordinator {
                     .map_or(code::LOCAL_INTR, |(_, code)| *code),
             };
             confirmed |= code == code::NO_ERROR;
-            events.push(self.settle(entry, &Answer { serial, is_final, code, now, round_trip }));
+            events.push(self.settle(entry, &Answer { serial, is_final, code, sent_at, now }));
         }
-        if let Membership::Doubted { since, not_before } = &mut self.membership {
-            if confirmed && serial > *since {
+        if let Membership::Doubted { since, refused, not_before } = &mut self.membership
+            && serial > *since
+        {
+            if confirmed {
                 self.membership = Membership::Confirmed;
                 events.push(CommitEvent::MembershipConfirmed);
-            } else if serial > *since {
-                *not_before = Some(now + RETRY_FIRST);
+            } else {
+                *not_before = Some(now + doubled(RETRY_FIRST, RETRY_MAX, *refused));
+                *refused = refused.saturating_add(1);
             }
         }
         events
@@ -84,7 +86,8 @@ impl Partition {
             self.acknowledged_by = answer.serial;
             self.refusals = Refusals::default();
             self.uncertain = false;
-            return CommitEvent::Committed { topic_partition, offset, round_trip: answer.round_trip };
+            let round_trip = answer.now.saturating_since(answer.sent_at);
+            return CommitEvent::Committed { topic_partition, offset, round_trip };
         }
         self.uncertain |= may_have_been_applied(code);
         self.asked_since = earlier(self.asked_since, asked_since);
@@ -123,19 +126,20 @@ impl Partition {
     }
 
     fn verdict(&mut self, answer: &Answer, in_rebalance: bool, grace: Duration) -> Verdict {
-        match Verdict::of(answer.code) {
-            Verdict::GenerationOver => {
-                let since = *self.refusals.generation_over_since.get_or_insert(answer.now);
-                let is_echo = in_rebalance || answer.now.saturating_since(since) < grace;
-                if is_echo { Verdict::Retriable } else { Verdict::Fenced }
-            }
-            verdict => verdict,
+        let verdict = Verdict::of(answer.code);
+        if verdict != Verdict::GenerationOver {
+            self.refusals.generation_over_since = None;
+            return verdict;
         }
+        let since = *self.refusals.generation_over_since.get_or_insert(answer.now);
+        // Counted to the sending: the answer may have waited behind a join for as long as the slowest member takes.
+        let is_echo = in_rebalance || answer.sent_at.saturating_since(since) < grace;
+        if is_echo { Verdict::Retriable } else { Verdict::Fenced }
     }
 
     fn refuse(&mut self, answer: &Answer, first: Duration, max: Duration) {
         let refusals = &mut self.refusals;
-        let delay = first.saturating_mul(1 << refusals.count.min(16)).min(max);
+        let delay = doubled(first, max, refusals.count);
         refusals.count = refusals.count.saturating_add(1);
         refusals.not_before = Some(answer.now + delay);
         refusals.last = Some(Refusal { code: answer.code, at: answer.now, of_final: answer.is_final });
@@ -151,4 +155,8 @@ impl Partition {
             }
         }
     }
+}
+
+fn doubled(first: Duration, max: Duration, times: u32) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(max)
 }

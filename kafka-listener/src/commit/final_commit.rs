@@ -82,6 +82,8 @@ impl CommitCoordinator {
     /// The next step of the final commit of `partitions`, which ends at `deadline` whatever happens. Partitions that
     /// are not assigned are left out. What was never tried is sent once even when the deadline has passed already.
     pub(crate) fn final_step(&mut self, partitions: &[TopicPartition], deadline: Instant, now: Instant) -> FinalStep {
+        // The partitions that stay wait as well: their delay counts from now, not from the end of the revoke.
+        self.ask(now);
         let final_is_out = self.outstanding.iter().any(|request| request.is_final);
         let mut to_send = Vec::new();
         let mut wait_until: Option<Instant> = None;
@@ -150,7 +152,7 @@ impl CommitCoordinator {
                 topic_partition: key.clone(),
                 outcome,
                 watermark: partition.watermark,
-                acknowledged: partition.acknowledged,
+                acknowledged: self.acknowledged(key),
                 code: partition.last_code(),
             })
         };

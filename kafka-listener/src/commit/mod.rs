@@ -141,6 +141,7 @@ enum Membership {
     /// Answers to requests up to `since` say nothing about now.
     Doubted {
         since: Serial,
+        refused: u32,
         not_before: Option<Instant>,
     },
 }
@@ -236,7 +237,7 @@ impl CommitCoordinator {
     /// The process may have been away for longer than its membership lasts: the next request goes out at once and
     /// covers every partition, new work or not.
     pub(crate) fn doubt_membership(&mut self) {
-        self.membership = Membership::Doubted { since: self.last_serial, not_before: None };
+        self.membership = Membership::Doubted { since: self.last_serial, refused: 0, not_before: None };
     }
 
     /// A rebalance event confirms the membership as well as an acknowledged commit.
@@ -301,14 +302,20 @@ impl CommitCoordinator {
     }
 
     /// Whether a partition's commits have not got through for `max_commit_delay`: it is fed nothing until they do.
+    /// The next record's offset must be looked at all the same: a recreated log shows in nothing else, and its commits
+    /// may be refused until a new epoch has begun.
     pub(crate) fn stalled(&self, topic_partition: &TopicPartition, now: Instant) -> bool {
         let since = self.partitions.get(topic_partition).and_then(Partition::unacknowledged_since);
         since.is_some_and(|since| now.saturating_since(since) >= self.policy.max_commit_delay)
     }
 
-    /// What the broker holds for certain in the current epoch.
+    /// What the broker holds for certain in the current epoch: what it acknowledged last, or less where an older
+    /// request is still out there and may be stored after it.
     pub(crate) fn acknowledged(&self, topic_partition: &TopicPartition) -> Option<CommitOffset> {
-        self.partitions.get(topic_partition)?.acknowledged
+        let partition = self.partitions.get(topic_partition)?;
+        let entries = self.outstanding.iter().flat_map(|request| &request.entries);
+        let sent = entries.filter(|entry| entry.topic_partition == *topic_partition && entry.epoch == partition.epoch);
+        sent.map(|entry| entry.offset).chain(Some(partition.acknowledged?)).min()
     }
 
     /// Since when a request has been waiting for its answer.

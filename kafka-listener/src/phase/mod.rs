@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 #[cfg_attr(not(test), expect(unused_imports, reason = "the engine that uses these comes next"))]
-pub(crate) use machine::{IllegalPhase, Lifecycle, PartitionMachine};
+pub(crate) use machine::{Lifecycle, PartitionMachine};
 
 /// What the worker of a partition is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
