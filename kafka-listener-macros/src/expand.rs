@@ -152,7 +152,10 @@ fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &
                 line: ::core::line!(),
                 attributes: #attributes,
                 payload_type: || #payload_of.type_name(),
-                requirements: |requirements| { #(#extractors.requirements(requirements);)* },
+                requirements: |requirements| {
+                    #payload_of.requirements(requirements);
+                    #(#extractors.requirements(requirements);)*
+                },
                 handler: || __kafka_listener::erase(__KafkaListenerHandler),
             };
 

@@ -32,6 +32,9 @@ use crate::record::RecordContext;
     )
 )]
 pub trait Payload: Sized {
+    /// Whether decoding looks at the record's headers; where nothing does, a record has none to show.
+    const READS_HEADERS: bool = true;
+
     /// Decodes the record's payload.
     ///
     /// # Errors
@@ -43,6 +46,8 @@ pub trait Payload: Sized {
 #[cfg(feature = "json")]
 #[diagnostic::do_not_recommend]
 impl<T: serde::de::DeserializeOwned> Payload for T {
+    const READS_HEADERS: bool = false;
+
     fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError> {
         from_json(record.payload())
     }

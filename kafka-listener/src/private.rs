@@ -28,11 +28,12 @@ use crate::slots::Tenure;
 #[derive(Debug)]
 pub struct PayloadOf<T> {
     decode: fn(RecordContext<'_>) -> Result<T, DecodeError>,
+    reads_headers: bool,
 }
 
 /// Checks that `T` is a payload.
 pub const fn payload<T: Payload>() -> PayloadOf<T> {
-    PayloadOf { decode: T::decode }
+    PayloadOf { decode: T::decode, reads_headers: T::READS_HEADERS }
 }
 
 impl<T> PayloadOf<T> {
@@ -46,6 +47,11 @@ impl<T> PayloadOf<T> {
         (self.decode)(record).map_err(|error| ListenerError::of_class(error, ErrorClass::Decode, false))
     }
 
+    /// Declares what decoding it needs.
+    pub fn requirements(&self, requirements: &mut Requirements) {
+        requirements.reads_headers |= self.reads_headers;
+    }
+
     /// The type's name, for errors.
     pub fn type_name(&self) -> &'static str {
         type_name::<T>()
@@ -57,11 +63,12 @@ impl<T> PayloadOf<T> {
 pub struct ExtractorOf<T> {
     extract: fn(RecordContext<'_>) -> Result<T, ListenerError>,
     requirements: fn(&mut Requirements),
+    reads_headers: bool,
 }
 
 /// Checks that `T` is an extractor.
 pub const fn extractor<T: FromRecord>() -> ExtractorOf<T> {
-    ExtractorOf { extract: extract::<T>, requirements: T::requirements }
+    ExtractorOf { extract: extract::<T>, requirements: T::requirements, reads_headers: T::READS_HEADERS }
 }
 
 #[inline]
@@ -87,6 +94,7 @@ impl<T> ExtractorOf<T> {
     /// Declares what making it needs.
     pub fn requirements(&self, requirements: &mut Requirements) {
         (self.requirements)(requirements);
+        requirements.reads_headers |= self.reads_headers;
     }
 }
 

@@ -74,10 +74,6 @@ impl Hooks {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn RebalanceListener>> {
         self.0.iter()
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl fmt::Debug for Hooks {

@@ -33,10 +33,6 @@ impl TopicPartition {
     pub fn partition(&self) -> i32 {
         self.partition
     }
-
-    pub(crate) fn shared_topic(&self) -> &Arc<str> {
-        &self.topic
-    }
 }
 
 impl fmt::Display for TopicPartition {

@@ -79,6 +79,9 @@ pub(crate) struct DuplicateState {
 #[derive(Debug, Default)]
 pub struct Requirements {
     states: Vec<(TypeId, &'static str)>,
+    /// Whether anything looks at headers: they cost two allocations per record in librdkafka, even where a record has
+    /// none, so they are taken out only then.
+    pub(crate) reads_headers: bool,
 }
 
 impl Requirements {
@@ -86,6 +89,13 @@ impl Requirements {
     pub fn state<S: 'static>(&mut self) {
         self.states.push((TypeId::of::<S>(), type_name::<S>()));
     }
+}
+
+/// What the parameters of a listener need.
+pub(crate) fn requirements_of(definition: &ListenerDefinition) -> Requirements {
+    let mut requirements = Requirements::default();
+    (definition.requirements)(&mut requirements);
+    requirements
 }
 
 /// A state that a listener takes and nobody gave.
@@ -107,10 +117,8 @@ pub(crate) fn missing_states<'d>(
 ) -> Vec<MissingState> {
     let mut missing = Vec::new();
     for definition in definitions {
-        let mut requirements = Requirements::default();
-        (definition.requirements)(&mut requirements);
         let mut seen = Vec::new();
-        for (id, type_name) in requirements.states {
+        for (id, type_name) in requirements_of(definition).states {
             if states.by_type.contains_key(&id) || seen.contains(&id) {
                 continue;
             }

@@ -25,6 +25,8 @@ pub trait FromKey: Sized {
 impl<K: FromKey> FromRecord for Key<K> {
     type Rejection = DecodeError;
 
+    const READS_HEADERS: bool = false;
+
     fn from_record(record: RecordContext<'_>) -> Result<Self, DecodeError> {
         K::from_key(record.key()).map(Key)
     }

@@ -80,6 +80,8 @@ impl fmt::Display for RecordMetadata {
 impl FromRecord for RecordMetadata {
     type Rejection = Infallible;
 
+    const READS_HEADERS: bool = false;
+
     fn from_record(record: RecordContext<'_>) -> Result<Self, Infallible> {
         Ok(Self::of(record))
     }

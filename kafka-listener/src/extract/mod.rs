@@ -55,6 +55,10 @@ pub trait FromRecord: Sized {
     /// class is `decode` when it is or was caused by a [`DecodeError`], else `terminal`.
     type Rejection: Into<Box<dyn Error + Send + Sync>>;
 
+    /// Whether it looks at the record's headers. `false` saves the engine from taking them out of the message, which
+    /// costs two allocations per record; [`RecordContext::headers`] is then empty unless another parameter wants them.
+    const READS_HEADERS: bool = true;
+
     /// Declares the states it reads, so that what is missing is found at start. Does nothing unless implemented.
     fn requirements(requirements: &mut Requirements) {
         let _ = requirements;

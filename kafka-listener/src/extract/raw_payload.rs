@@ -64,6 +64,8 @@ impl fmt::Debug for RawPayload {
 }
 
 impl Payload for RawPayload {
+    const READS_HEADERS: bool = false;
+
     fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError> {
         Ok(Self { bytes: record.payload_bytes() })
     }

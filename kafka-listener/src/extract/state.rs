@@ -26,6 +26,8 @@ pub struct State<S>(pub S);
 impl<S: Clone + Send + Sync + 'static> FromRecord for State<S> {
     type Rejection = StateNotGiven;
 
+    const READS_HEADERS: bool = false;
+
     fn requirements(requirements: &mut Requirements) {
         requirements.state::<S>();
     }

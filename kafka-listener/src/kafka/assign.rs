@@ -44,6 +44,7 @@ impl PollLoop {
         }
         // The group gave a partition that we hold already: what we hold is void.
         self.end_partitions(&assigned);
+        self.discard_removed();
         let mut starts = self.committed_starts(&assigned);
         let hooks_began = Instant::now();
         self.hook_starts(&assigned, &mut starts);
@@ -177,7 +178,7 @@ impl PollLoop {
 
     /// How long one question to the broker may hold up the loop: well under the session.
     fn lookup_limit(&self) -> Duration {
-        (self.parts.settings.session_timeout / 6).min(Duration::from_secs(2))
+        (self.parts.settings.session_timeout / 6).min(Duration::from_secs(1))
     }
 
     /// The partition's own queue, cut loose before the partition is assigned, and all that its worker needs.

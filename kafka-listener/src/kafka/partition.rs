@@ -9,6 +9,7 @@ use super::search::Search;
 use crate::config::Limits;
 use crate::epoch::Epoch;
 use crate::offset_tracker::{CommitOffset, OffsetTracker};
+use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 use crate::worker::{HandOver, PartitionControl, gate};
 
@@ -30,6 +31,8 @@ pub(super) struct Partition {
     pub(super) start: Option<CommitOffset>,
     pub(super) reading: Reading,
     credits: Credits,
+    /// Workers of earlier epochs of this assignment that still finish what they hold: the log was reset under them.
+    pub(super) retired: Vec<Arc<PartitionControl>>,
     /// Records finished when the broker last acknowledged a commit of this partition.
     pub(super) finished_at_commit: u64,
 }
@@ -93,6 +96,7 @@ impl Partition {
                 arena_hint: 4096,
                 drained_once: false,
             },
+            retired: Vec::new(),
             finished_at_commit: 0,
         }
     }
@@ -106,7 +110,8 @@ impl Partition {
         start: Option<CommitOffset>,
     ) {
         self.epoch = epoch;
-        self.control = control;
+        self.retired.retain(|retired| !retired.has_ended());
+        self.retired.push(std::mem::replace(&mut self.control, control));
         self.hand_overs = hand_overs;
         self.tracker = OffsetTracker::new();
         self.start = start;
@@ -155,6 +160,20 @@ impl Partition {
             self.tracker.done_through(done);
         }
         (self.tracker.watermark(), self.control.finished())
+    }
+
+    /// The workers that may still run code for this partition.
+    pub(super) fn controls(&self) -> impl Iterator<Item = &Arc<PartitionControl>> {
+        self.retired.iter().chain([&self.control])
+    }
+
+    /// Whether no code of this assignment runs any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.controls().all(|control| control.has_ended())
+    }
+
+    pub(super) fn interrupt(&self, interrupt: Interrupt) {
+        self.controls().for_each(|control| control.interrupt(interrupt));
     }
 
     pub(super) fn may_be_fed(&self) -> bool {

@@ -100,7 +100,7 @@ impl PollLoop {
         if parts.listener.commits_each_record {
             policy.commit_interval = Duration::ZERO;
         }
-        let scratch = Scratch::new(settings.max_poll_records.clamp(1, 4096));
+        let scratch = Scratch::new(settings.max_poll_records.clamp(1, 4096), parts.listener.reads_headers);
         let now = Instant::now();
         Ok(Self {
             client,
@@ -178,10 +178,15 @@ impl PollLoop {
         for _ in 0..EVENTS_PER_TURN {
             let Some(event) = self.client.poll(Duration::ZERO) else { return };
             self.on_event(event);
-            // Records of unassigned partitions are freed only when somebody looks at their queue.
-            for queue in std::mem::take(&mut self.removed) {
-                queue.discard(&mut self.scratch);
-            }
+            self.discard_removed();
+        }
+    }
+
+    /// Looks once at the queues of partitions that have gone, since their records are freed by that only, and drops
+    /// them: handles of one queue share a callback, so an old one must not outlive the next split.
+    pub(super) fn discard_removed(&mut self) {
+        for queue in std::mem::take(&mut self.removed) {
+            queue.discard(&mut self.scratch);
         }
     }
 

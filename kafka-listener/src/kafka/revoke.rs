@@ -8,15 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::ffi::{KafkaError, RebalancePartitions};
+use super::partition::Partition;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::commit::{CommitOutcome, FinalOutcome, FinalStep};
+use crate::phase::Interrupt;
 use crate::rebalance::{Partitions, RebalanceListener, StartOffset};
 use crate::record::TopicPartition;
-use crate::worker::gate;
 
 /// Drain and hooks get this share of a budget, so that a commit is always tried.
 const DRAIN_SHARE: f64 = 0.7;
+/// Drain, hooks and commit together; the rest is for the hook behind the commit.
+const COMMIT_SHARE: f64 = 0.9;
 /// The longest sleep while something is waited for: the pulse goes on.
 const WAIT_STEP: Duration = Duration::from_millis(20);
 
@@ -78,8 +81,8 @@ impl PollLoop {
             return "nothing to drain".to_owned();
         }
         let budget = self.parts.settings.revoke_timeout;
-        let (drain_until, commit_until) = (began + budget.mul_f64(DRAIN_SHARE), began + budget);
-        let drained = self.drain(held, drain_until, Serve::Nothing);
+        let (drain_until, commit_until) = (began + budget.mul_f64(DRAIN_SHARE), began + budget.mul_f64(COMMIT_SHARE));
+        let drained = self.drain(held, Interrupt::Revoke, drain_until, Serve::Nothing);
         let drain_took = Instant::now().saturating_since(began);
         let hooks_began = Instant::now();
         self.run_hooks(HookKind::RevokedBeforeCommit, held, drain_until, Serve::Nothing);
@@ -89,7 +92,7 @@ impl PollLoop {
         let commit_took = Instant::now().saturating_since(commit_began);
         self.end_partitions(held);
         let hooks_began = Instant::now();
-        self.run_hooks(HookKind::RevokedAfterCommit, held, commit_until.max(hooks_began + budget / 10), Serve::Nothing);
+        self.run_hooks(HookKind::RevokedAfterCommit, held, began + budget, Serve::Nothing);
         let hooks_took = hooks_took + Instant::now().saturating_since(hooks_began);
         let cancelled = match drained.cancelled.len() {
             0 => String::new(),
@@ -102,7 +105,7 @@ impl PollLoop {
     /// The partitions may have another owner already: cancel, commit nothing.
     pub(super) fn lose(&mut self, held: &[TopicPartition]) -> String {
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
-            partition.control.cancel();
+            partition.interrupt(Interrupt::Lost);
         }
         self.end_partitions(held);
         let began = Instant::now();
@@ -112,19 +115,25 @@ impl PollLoop {
     }
 
     /// Lets what runs finish; what waits leaves at once. Cancels what is still running when the time is up.
-    pub(super) fn drain(&mut self, held: &[TopicPartition], until: Instant, serve: Serve) -> Drained {
+    pub(super) fn drain(
+        &mut self,
+        held: &[TopicPartition],
+        interrupt: Interrupt,
+        until: Instant,
+        serve: Serve,
+    ) -> Drained {
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
-            partition.control.close_gate(gate::STOP);
+            partition.interrupt(interrupt);
         }
         let ended = |this: &Self| {
             let mut those = this.partitions.iter().filter(|partition| held.contains(&partition.topic_partition));
-            those.all(|partition| partition.control.has_ended())
+            those.all(Partition::has_ended)
         };
         self.wait(until, serve, ended);
         let mut cancelled = Vec::new();
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
-            if !partition.control.has_ended() {
-                partition.control.cancel();
+            if !partition.has_ended() {
+                partition.interrupt(Interrupt::SecondSignal);
                 cancelled.push((partition.topic_partition.clone(), partition.control.current()));
                 tracing::warn!(
                     listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
@@ -170,8 +179,8 @@ impl PollLoop {
             .partition::<Vec<_>, _>(|partition| held.contains(&partition.topic_partition));
         self.partitions = stay;
         for partition in gone {
-            let running = !partition.control.has_ended();
-            partition.control.cancel();
+            let running = !partition.has_ended();
+            partition.interrupt(Interrupt::SecondSignal);
             let finished = partition.control.finished();
             let uncommitted = finished.saturating_sub(partition.finished_at_commit);
             let is_committed = self.commits.acknowledged(&partition.topic_partition) >= partition.tracker.watermark();

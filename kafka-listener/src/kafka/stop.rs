@@ -10,6 +10,7 @@ use super::revoke::{HookKind, Serve};
 use crate::clock::Instant;
 use crate::commit::CommitOutcome;
 use crate::container::{ConsumerPhase, StopRequest};
+use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 
 /// How long one look at the main queue may wait while the group is being left.
@@ -38,7 +39,7 @@ impl PollLoop {
 
     fn give_up_everything(&mut self) {
         let Some(stop) = self.parts.consumer.stop_requested() else { return };
-        let drained = self.drain(&self.held(), stop.drain_until, Serve::Events);
+        let drained = self.drain(&self.held(), Interrupt::Stop, stop.drain_until, Serve::Events);
         self.ending.cancelled = drained.cancelled;
         // A rebalance that was served meanwhile may have taken some of them.
         self.run_hooks(HookKind::RevokedBeforeCommit, &self.held(), stop.drain_until, Serve::Events);
@@ -55,9 +56,7 @@ impl PollLoop {
 
     /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
     fn close(&mut self) {
-        for queue in std::mem::take(&mut self.removed) {
-            queue.discard(&mut self.scratch);
-        }
+        self.discard_removed();
         if self.is_client_dead || self.client.begin_close().is_err() {
             self.ending.left_group = false;
             return;

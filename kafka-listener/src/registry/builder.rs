@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::rebalance::{Hooks, RebalanceListener};
 use crate::retry::AttemptMemory;
 use crate::slots::Slots;
-use crate::state::{States, missing_states};
+use crate::state::{States, missing_states, requirements_of};
 use crate::worker::{ListenerContext, ListenerMetrics};
 
 /// What to run, made by [`ListenerRegistry::builder`]. Nothing is read or connected before [`start`] or [`run`].
@@ -210,6 +210,7 @@ fn container(listener: ResolvedListener, states: &States, hooks: Hooks, runtime:
         on_failure: settings.on_failure.clone(),
         on_corrupt: settings.on_corrupt,
         max_payload: settings.limits.max_payload,
+        reads_headers: requirements_of(&definition).reads_headers,
         sync_commits: settings.sync_commits,
         commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
         attempts: Mutex::new(AttemptMemory::default()),

@@ -15,7 +15,7 @@ use crate::epoch::Epoch;
 use crate::failure::ErrorClass;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
-use crate::phase::Phase;
+use crate::phase::{Interrupt, Phase, Reaction};
 use crate::record::TopicPartition;
 
 /// Reasons for a worker not to start the next record. Set and cleared by the poll loop (`PAUSE` by the container).
@@ -175,10 +175,20 @@ impl PartitionControl {
         self.gate.load(Ordering::Acquire) & reason != 0
     }
 
-    /// Ends the worker now: running code is dropped at its next await.
-    pub(crate) fn cancel(&self) {
+    /// Applies what [`Phase::on`] says of an interrupt that ends the epoch: nothing new starts, what waits leaves, and
+    /// running code is let finish or dropped at its next await.
+    pub(crate) fn interrupt(&self, interrupt: Interrupt) {
+        debug_assert!(interrupt.ends_epoch(), "{interrupt:?} does not end an epoch");
         self.close_gate(gate::STOP);
-        self.cancel.cancel();
+        // The worker may start running between a look at its phase and the gate: what counts is what running code gets.
+        if Phase::Running.on(interrupt) == Reaction::Cancel {
+            self.cancel.cancel();
+        }
+    }
+
+    /// Ends the worker now: the time for what runs is up.
+    pub(crate) fn cancel(&self) {
+        self.interrupt(Interrupt::SecondSignal);
     }
 
     pub(crate) fn nudge(&self) {
@@ -264,10 +274,6 @@ impl PartitionControl {
 
     pub(crate) fn cancelled(&self) -> tokio_util::sync::WaitForCancellationFuture<'_> {
         self.cancel.cancelled()
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

@@ -69,15 +69,9 @@ impl ListenerMetrics {
         &self.totals
     }
 
-    pub(crate) fn handled(&self, took: Duration, ok: bool) {
-        self.process.record(took);
-        if ok {
-            self.ok.increment(1);
-            self.totals.handled.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.failed.increment(1);
-            self.totals.failed.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts of one run, added up when it ends.
+    pub(crate) fn tally(&self) -> Tally<'_> {
+        Tally { metrics: self, ok: 0 }
     }
 
     pub(crate) fn retried(&self) {
@@ -137,5 +131,40 @@ impl ListenerMetrics {
         metrics::gauge!("kafka_listener_assigned_partitions",
             "listener" => self.listener.clone(), "group" => self.group.clone())
         .set(u32::try_from(assigned).unwrap_or(u32::MAX));
+    }
+}
+
+/// Handled records of one run: a register instead of two atomics per record. Added up when dropped, so that a cancelled
+/// run counts too.
+#[derive(Debug)]
+pub(crate) struct Tally<'m> {
+    metrics: &'m ListenerMetrics,
+    ok: u64,
+}
+
+impl Tally<'_> {
+    pub(crate) fn handled(&mut self, took: Duration, ok: bool) {
+        self.metrics.process.record(took);
+        if ok {
+            self.ok += 1;
+        } else {
+            self.metrics.failed.increment(1);
+            self.metrics.totals.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds up what has been counted so far.
+    pub(crate) fn flush(&mut self) {
+        if self.ok > 0 {
+            self.metrics.ok.increment(self.ok);
+            self.metrics.totals.handled.fetch_add(self.ok, Ordering::Relaxed);
+            self.ok = 0;
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

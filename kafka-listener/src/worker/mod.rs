@@ -45,6 +45,8 @@ pub(crate) struct ListenerContext {
     pub(crate) on_failure: OnFailureTable,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) max_payload: u64,
+    /// Whether any parameter of the listener looks at headers.
+    pub(crate) reads_headers: bool,
     pub(crate) sync_commits: bool,
     /// `ack_mode = "record"`: the poll loop is woken after each record.
     pub(crate) commits_each_record: bool,

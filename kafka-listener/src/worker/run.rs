@@ -112,6 +112,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let WorkerContext { control, permit, membership, listener, .. } = context;
     let mut delivery =
         Delivery { listener: &listener.id, group_id: &listener.group_id, states: &listener.states, attempt, permit };
+    let mut tally = listener.metrics.tally();
     let mut now = Instant::now();
     let mut run_since = now;
     let mut at = index.load(Ordering::Relaxed);
@@ -137,7 +138,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         };
         drop(slot);
         let ended = Instant::now();
-        listener.metrics.handled(ended.saturating_since(now), outcome.is_ok());
+        tally.handled(ended.saturating_since(now), outcome.is_ok());
         if let Err(error) = outcome {
             return RunEnd::Failed(error);
         }
@@ -150,6 +151,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
         now = ended;
         if now.saturating_since(run_since) >= LONGEST_RUN {
+            tally.flush();
             tokio::task::yield_now().await;
             now = Instant::now();
             run_since = now;

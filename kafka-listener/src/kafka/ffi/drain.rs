@@ -11,14 +11,16 @@ use crate::record::{RawRecord, RecordBatch, Span, Timestamp, TopicPartition, enc
 #[derive(Debug)]
 pub(crate) struct Scratch {
     messages: Vec<*mut sys::Message>,
+    /// Whether headers are taken along.
+    headers: bool,
 }
 
 // SAFETY: the pointers are written and consumed within one call of `drain`; between calls they are never read.
 unsafe impl Send for Scratch {}
 
 impl Scratch {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { messages: vec![std::ptr::null_mut(); capacity] }
+    pub(crate) fn new(capacity: usize, headers: bool) -> Self {
+        Self { messages: vec![std::ptr::null_mut(); capacity], headers }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -71,7 +73,7 @@ impl Queue {
                 if error.is_some() {
                     behind_error += 1;
                 } else if (*message).err == 0 {
-                    records.push(copy(&*message, &mut arena));
+                    records.push(copy(&*message, &mut arena, scratch.headers));
                 } else {
                     error = Some(partition_error(&*message));
                 }
@@ -105,7 +107,7 @@ impl Queue {
 
 /// # Safety
 /// `message` is a live record message.
-unsafe fn copy(message: &sys::Message, arena: &mut Vec<u8>) -> RawRecord {
+unsafe fn copy(message: &sys::Message, arena: &mut Vec<u8>, with_headers: bool) -> RawRecord {
     // SAFETY: key and payload are null or point to that many bytes; the headers belong to the message and are only
     // read while it lives.
     unsafe {
@@ -118,11 +120,7 @@ unsafe fn copy(message: &sys::Message, arena: &mut Vec<u8>) -> RawRecord {
             sys::TIMESTAMP_LOG_APPEND_TIME => Timestamp::LogAppendTime(millis),
             _ => Timestamp::NotAvailable,
         };
-        let mut headers = std::ptr::null_mut();
-        let headers = match sys::rd_kafka_message_headers(message, &raw mut headers) {
-            0 => copy_headers(headers, arena),
-            _ => Span::ABSENT,
-        };
+        let headers = if with_headers { headers_of(message, arena) } else { Span::ABSENT };
         RawRecord { offset: message.offset, timestamp, key, payload, headers }
     }
 }
@@ -137,6 +135,19 @@ unsafe fn copy_bytes(bytes: *const u8, len: usize, arena: &mut Vec<u8>) -> Span 
     // SAFETY: passed on from the caller.
     arena.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes, len) });
     Span::new(start, len)
+}
+
+/// # Safety
+/// `message` is a live record message.
+unsafe fn headers_of(message: &sys::Message, arena: &mut Vec<u8>) -> Span {
+    let mut headers = std::ptr::null_mut();
+    // SAFETY: the list belongs to the message and is only read while that lives.
+    unsafe {
+        match sys::rd_kafka_message_headers(message, &raw mut headers) {
+            0 => copy_headers(headers, arena),
+            _ => Span::ABSENT,
+        }
+    }
 }
 
 /// # Safety
