@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use secrecy::SecretString;
-
 use super::keys;
 use super::placeholders::Placeholders;
 use super::properties;
@@ -16,19 +14,11 @@ const TLS: bool = cfg!(any(feature = "tls", feature = "tls-vendored"));
 const OIDC: bool = cfg!(feature = "oidc");
 const GSSAPI: bool = cfg!(feature = "gssapi");
 
-/// What every client of the cluster needs.
-#[derive(Clone, Debug)]
-pub(crate) struct ClusterSettings {
-    pub(crate) bootstrap_servers: Vec<String>,
-    pub(crate) client_id: String,
-    /// librdkafka's names and values of `[kafka]`, without those of consumers; for clients that are no listener's.
-    pub(crate) client_properties: Vec<(String, SecretString)>,
-    pub(crate) described: Vec<Described>,
-}
-
 /// `[kafka]` as the listeners build on it.
 pub(crate) struct Cluster {
-    pub(crate) settings: ClusterSettings,
+    /// First part of every client id.
+    pub(crate) client_id: String,
+    pub(crate) described: Vec<Described>,
     /// `kafka.properties`.
     pub(crate) raw: Vec<RawProperty>,
     typed: BTreeMap<String, String>,
@@ -51,13 +41,13 @@ impl Cluster {
         if servers.value.is_empty() {
             reader.report.add(Problem::new(&servers.origin, "`bootstrap_servers` is empty"));
         }
-        let bootstrap_servers: Vec<String> = servers.value.into_iter().map(|(server, _)| server).collect();
+        let servers: Vec<String> = servers.value.into_iter().map(|(server, _)| server).collect();
         let client_id = reader.text("client_id").value;
         let protocol = reader.choice("security_protocol");
         let allow_insecure = reader.boolean("allow_insecure").value;
 
         let mut typed = BTreeMap::new();
-        typed.insert("bootstrap.servers".to_owned(), bootstrap_servers.join(","));
+        typed.insert("bootstrap.servers".to_owned(), servers.join(","));
         typed.insert("security.protocol".to_owned(), protocol.value.to_owned());
         let mechanism = reader.inner("sasl", |sasl| read_sasl(sasl, &protocol, &mut typed));
         reader.inner("tls", |tls| read_tls(tls, &protocol, &mut typed));
@@ -70,11 +60,7 @@ impl Cluster {
         security.check_properties(&raw, reader.report);
         let described = reader.described;
 
-        let mut all = typed.clone();
-        all.extend(raw.iter().map(|property| (property.name.clone(), property.value.clone())));
-        let client_properties = all.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect();
-        let settings = ClusterSettings { bootstrap_servers, client_id, client_properties, described };
-        Self { settings, raw, typed, security }
+        Self { client_id, described, raw, typed, security }
     }
 
     /// The properties of the keys of `[kafka]`.

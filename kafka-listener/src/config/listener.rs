@@ -60,8 +60,7 @@ pub(crate) fn read(
 ) -> (ListenerSettings, Vec<Described>) {
     let topics = topics(id, definition, &mut reader);
     let group_id = group_id(id, definition, &mut reader);
-    let client_id =
-        reader.optional_text("client_id").value.unwrap_or_else(|| format!("{}-{id}", cluster.settings.client_id));
+    let client_id = reader.optional_text("client_id").value.unwrap_or_else(|| format!("{}-{id}", cluster.client_id));
     let auto_startup = reader.boolean("auto_startup").value;
     let shared_group = reader.boolean("shared_group").value;
     let missing_topics = match reader.choice("missing_topics").value {

@@ -32,12 +32,6 @@ pub use schema::json_schema;
 pub use settings::AckMode;
 pub use value::Value;
 
-#[expect(unused_imports, reason = "the registry that uses these comes next")]
-pub(crate) use {
-    cluster::ClusterSettings,
-    layers::{ConfigSource, Environment, Sources},
-    reader::Described,
-    select::{Resolved, ResolvedListener, resolve},
-    settings::*,
-    value::Origin,
-};
+pub(crate) use layers::{ConfigSource, Environment, Sources};
+pub(crate) use select::{Resolved, ResolvedListener, resolve};
+pub(crate) use settings::*;

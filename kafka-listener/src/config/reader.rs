@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
     /// Raw properties, merged by name.
     pub(crate) fn properties(&mut self) -> Vec<RawProperty> {
         let mut result: Vec<RawProperty> = Vec::new();
-        for (scope, entry) in self.entries("properties") {
+        for (_, entry) in self.entries("properties") {
             let Tree::Table(properties) = &entry.node.value else { continue };
             for (name, entry) in properties {
                 let resolved = self.placeholders.resolve(&entry.node);
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
                         result.retain(|known| known.name != *name);
                         let name = name.clone();
                         let (key, origin) = (entry.key.clone(), entry.node.origin.clone());
-                        result.push(RawProperty { name, value, secret, key, origin, scope });
+                        result.push(RawProperty { name, value, secret, key, origin });
                     }
                     Err(problem) => self.report.add(problem),
                 }
@@ -292,7 +292,6 @@ pub(crate) struct RawProperty {
     pub(crate) key: Origin,
     /// Where the value is written.
     pub(crate) origin: Origin,
-    pub(crate) scope: Scope,
 }
 
 impl std::fmt::Debug for RawProperty {

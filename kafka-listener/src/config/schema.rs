@@ -40,7 +40,11 @@ fn described(key: &'static Key) -> Value {
         other => unreachable!("a schema of a value is an object, not `{other}`"),
     };
     let mut description = vec![key.doc.to_owned()];
-    description.extend(key.default.filter(|default| !default.is_empty()).map(|default| format!("Default: {default}.")));
+    description.extend(match (key.default, key.default_from) {
+        (None | Some(""), "") => None,
+        (None | Some(""), from) => Some(format!("Default: {from}.")),
+        (Some(default), from) => Some(format!("Default: {default} ({from}).")),
+    });
     let owned: Vec<&str> = key.owned_properties().collect();
     description.extend((!owned.is_empty()).then(|| format!("librdkafka: {}.", owned.join(", "))));
     schema.insert("description".to_owned(), json!(description.join(" ").trim()));

@@ -1,6 +1,6 @@
 //! Which listeners run, and each one's settings: the entry point for the registry.
 
-use super::cluster::{Cluster, ClusterSettings};
+use super::cluster::Cluster;
 use super::keys;
 use super::layers::{Merged, Sources, merge, normalise_block, overlay};
 use super::lint;
@@ -17,7 +17,8 @@ use crate::definition::{Attribute, AttributeValue, ListenerDefinition};
 pub(crate) struct Resolved {
     /// Sorted by id.
     pub(crate) listeners: Vec<ResolvedListener>,
-    pub(crate) cluster: ClusterSettings,
+    /// Every setting of `[kafka]` with its origin.
+    pub(crate) kafka: Vec<Described>,
     /// Names of the active profiles, in the order they were laid over the file.
     pub(crate) profiles: Vec<String>,
     /// Listeners that are linked in and do not run, with the reason.
@@ -109,7 +110,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
         }
     }
     let profiles = profiles.into_iter().map(|profile| profile.name).collect();
-    Ok(Resolved { listeners, cluster: cluster.settings, profiles, left_out, warnings })
+    Ok(Resolved { listeners, kafka: cluster.described, profiles, left_out, warnings })
 }
 
 /// Sorted by id, each once; one id for two functions is a mistake.

@@ -201,6 +201,10 @@ pub(crate) enum Tree {
     List(Vec<Node>),
     Table(Table),
     /// A type that no key takes; the word for errors.
+    #[cfg_attr(
+        not(any(feature = "toml", feature = "json")),
+        expect(dead_code, reason = "only files and JSON have them")
+    )]
     Foreign(&'static str),
 }
 

@@ -255,6 +255,12 @@ fn log_start(resolved: &Resolved) {
     for (id, why) in &resolved.left_out {
         tracing::info!(listener = %id, why, "listener does not run");
     }
+    if !resolved.profiles.is_empty() {
+        tracing::info!(profiles = ?resolved.profiles, "active profiles");
+    }
+    for setting in &resolved.kafka {
+        tracing::debug!(key = %setting.key, value = %setting.value, origin = %setting.origin, "setting");
+    }
     for listener in &resolved.listeners {
         let (settings, definition) = (&listener.settings, &listener.definition);
         let slots = settings.concurrency.map_or_else(|| "one per partition".to_owned(), |slots| slots.to_string());

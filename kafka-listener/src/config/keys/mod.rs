@@ -16,6 +16,7 @@ pub(crate) struct Key {
     /// As it would be written in the environment.
     pub(crate) default: Option<&'static str>,
     /// What the default is taken from, or why it is another one than librdkafka's.
+    #[cfg_attr(not(feature = "json"), expect(dead_code, reason = "the schema and the reference page say it"))]
     pub(crate) default_from: &'static str,
     pub(crate) doc: &'static str,
     /// The properties of librdkafka that this key owns, separated by spaces.

@@ -98,8 +98,7 @@ fn every_setting_is_described_with_its_origin() {
     let resolved = resolved(&sources);
     let stock = listener(&resolved, "reserve_stock");
     let lines: Vec<String> = resolved
-        .cluster
-        .described
+        .kafka
         .iter()
         .chain(stock.describe())
         .map(|setting| format!("{} = {} ({})", setting.key, setting.value, setting.origin))
@@ -160,8 +159,6 @@ fn raw_properties_win_over_built_in_ones_by_scope() {
     for (name, value) in [("check.crcs", "false"), ("queued.min.messages", "7"), ("client.rack", "own")] {
         assert_eq!(property(stock, name).as_deref(), Some(value), "{name}");
     }
-    let names: Vec<&str> = resolved.cluster.client_properties.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["bootstrap.servers", "check.crcs", "client.rack", "security.protocol"]);
 }
 
 #[test]
@@ -218,7 +215,6 @@ fn the_environment_reaches_every_block_and_type() {
         ("KAFKA_LISTENER_SERVICE_HOST", "not ours"),
     ];
     let resolved = resolved(&variables(sources(toml), &environment));
-    assert_eq!(resolved.cluster.bootstrap_servers, ["a:1", "b:2"]);
     let (payment, stock) = (listener(&resolved, "request_payment"), listener(&resolved, "reserve_stock"));
     assert_eq!(stock.settings.concurrency, Some(6));
     assert_eq!(stock.settings.topics, ["b"]);
@@ -226,6 +222,7 @@ fn the_environment_reaches_every_block_and_type() {
     assert_eq!((stock.settings.retry.attempts, stock.settings.limits.in_flight_records), (Some(5), 9));
     assert!(!payment.settings.auto_startup);
     assert_eq!(property(stock, "socket.keepalive.enable").as_deref(), Some("true"));
+    assert_eq!(property(stock, "bootstrap.servers").as_deref(), Some("a:1,b:2"));
 }
 
 #[test]

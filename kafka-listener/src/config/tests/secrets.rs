@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::{definition, shop, sources, variables};
-use crate::config::{ConfigSource, Environment, Origin, ResolvedListener, Sources, Value, keys, properties, resolve};
+use crate::config::value::Origin;
+use crate::config::{ConfigSource, Environment, ResolvedListener, Sources, Value, keys, properties, resolve};
 use crate::definition::AttributeValue::{List, Str};
 
 const CANARY: &str = "hunter2canary";
@@ -19,7 +20,7 @@ fn everything_said(sources: &Sources) -> String {
             for listener in &resolved.listeners {
                 write!(said, "{:?}{:?}", listener.describe(), listener.notes).unwrap();
             }
-            write!(said, "{:?}{:?}", resolved.cluster.described, resolved.warnings).unwrap();
+            write!(said, "{:?}{:?}", resolved.kafka, resolved.warnings).unwrap();
         }
         Err(error) => {
             write!(said, "{error}{error:?}{error:#?}").unwrap();
@@ -154,7 +155,7 @@ fn what_comes_out_of_a_file_is_not_shown_even_for_a_harmless_key() {
         let described = match resolve(&sources, &shop()) {
             Ok(resolved) => {
                 let listeners = resolved.listeners.iter().flat_map(ResolvedListener::describe);
-                format!("{:?}", listeners.chain(&resolved.cluster.described).collect::<Vec<_>>())
+                format!("{:?}", listeners.chain(&resolved.kafka).collect::<Vec<_>>())
             }
             Err(error) => error.to_string(),
         };
