@@ -149,3 +149,83 @@ fn the_documentation_lists_the_arguments() {
     let known: Vec<_> = crate::args::ARGUMENTS.iter().map(|argument| argument.name).collect();
     assert_eq!(listed, known);
 }
+
+/// Pieces of attributes and functions, right ones and others.
+const PIECES: &[&str] = &[
+    "topic",
+    "topics",
+    "group_id",
+    "id",
+    "crate",
+    "blocking",
+    "concurrency",
+    "properties",
+    "=",
+    ",",
+    ":",
+    "::",
+    "\"orders\"",
+    "\"${X\"",
+    "\"\"",
+    "b\"x\"",
+    "0",
+    "-1",
+    "1.5",
+    "true",
+    "'c'",
+    "'a",
+    "[\"a\"]",
+    "[]",
+    "[1, \"a\"]",
+    "&[\"a\"]",
+    "CONST",
+    "f(x)",
+    "async",
+    "fn",
+    "handle",
+    "größe",
+    "r#type",
+    "(order: Order)",
+    "()",
+    "(&self)",
+    "(_: &[u8])",
+    "(a: Vec<u8>, b: impl Copy)",
+    "(x: Option<Batch<T>>, ...)",
+    "self",
+    "->",
+    "!",
+    "Result<(), E>",
+    "impl Sized",
+    "where T: Copy",
+    "<T>",
+    "<'a>",
+    "{}",
+    "{ x.. }",
+    ";",
+    "pub(crate)",
+    "const",
+    "unsafe",
+    "extern \"C\"",
+    "#[cfg(x)]",
+    "struct S;",
+    "mod m",
+    "|x|",
+    "?",
+    "$",
+];
+
+proptest::proptest! {
+    /// Whatever is typed: the attribute does not panic, and what it stands on stays.
+    #[test]
+    fn no_input_is_lost_or_fatal(
+        attribute in proptest::collection::vec(proptest::sample::select(PIECES), 0..8),
+        item in proptest::collection::vec(proptest::sample::select(PIECES), 0..10),
+        is_function in proptest::bool::ANY,
+    ) {
+        let function = if is_function { "async fn handle(order: Order)" } else { "" };
+        let attribute: TokenStream = attribute.join(" ").parse().expect("the pieces are tokens");
+        let item: TokenStream = format!("{function} {}", item.join(" ")).parse().expect("the pieces are tokens");
+        let expanded = expand_listener(attribute, item.clone()).to_string();
+        proptest::prop_assert!(expanded.contains(&item.to_string()));
+    }
+}

@@ -4,7 +4,8 @@
 #[doc = include_str!("docs/kafka_listener.md")]
 pub use kafka_listener_macros::kafka_listener;
 
-/// The definition of the listener at that path, for `ListenerRegistry::builder().register(…)`.
+/// The definition of the listener at that path, for
+/// [`ListenerRegistryBuilder::register`](crate::ListenerRegistryBuilder::register).
 ///
 /// A crate that is only named in `Cargo.toml` and never in the source is not linked in, and its listeners are not
 /// discovered. Naming one of them here links it in.
