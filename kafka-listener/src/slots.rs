@@ -89,7 +89,7 @@ impl Drop for SlotHeld<'_> {
 /// Held by blocking code until it has really ended, also when the future that waits for it is gone: its slot, and the
 /// ownership of its partition.
 #[derive(Debug)]
-pub struct Tenure {
+pub(crate) struct Tenure {
     slot: Option<Arc<Semaphore>>,
     _lease: Arc<PartitionLease>,
 }

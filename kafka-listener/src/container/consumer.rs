@@ -29,6 +29,7 @@ pub(crate) struct Consumer {
 }
 
 /// When a stopping poll loop has to be through with what. Made from one budget.
+#[expect(clippy::struct_field_names, reason = "they are three deadlines")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StopRequest {
     pub(crate) drain_until: Instant,
@@ -122,8 +123,10 @@ impl Consumer {
         self.state.borrow().clone()
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<ConsumerState> {
-        self.state.subscribe()
+    /// Waits until the state is as asked, which may be at once.
+    pub(crate) async fn wait_for(&self, condition: impl FnMut(&ConsumerState) -> bool) {
+        // An error would mean that the sender is gone, and it lives in `self`.
+        drop(self.state.subscribe().wait_for(condition).await);
     }
 
     /// Changes the state. The poll loop's, but for the mark that its thread has ended.

@@ -171,7 +171,7 @@ impl ListenerContainer {
         for consumer in &fresh {
             if let Err(source) = inner.spawn(consumer, &fresh) {
                 let stop = StopRequest::at_once(Instant::now());
-                fresh.iter().for_each(|consumer| consumer.request_stop(stop));
+                request_stop(&fresh, stop);
                 return Err(Error::Thread { listener: self.id().to_owned(), source });
             }
         }
@@ -191,7 +191,7 @@ impl ListenerContainer {
     pub(crate) async fn stop_within(&self, budget: Duration) -> ListenerReport {
         let consumers = self.inner.consumers().clone();
         let request = StopRequest::new(Instant::now(), budget);
-        consumers.iter().for_each(|consumer| consumer.request_stop(request));
+        request_stop(&consumers, request);
         self.wait_until_ended(&consumers, budget + GRACE).await;
         self.report()
     }
@@ -199,14 +199,13 @@ impl ListenerContainer {
     /// Stops waiting for anything: running handlers are cancelled at their next await.
     pub(crate) fn interrupt(&self) {
         let request = StopRequest::at_once(Instant::now());
-        self.inner.consumers().iter().for_each(|consumer| consumer.request_stop(request));
+        request_stop(&self.inner.consumers(), request);
     }
 
     async fn wait_until_ended(&self, consumers: &[Arc<Consumer>], limit: Duration) {
         let all_ended = async {
             for consumer in consumers {
-                // The sender lives in the consumer: this ends with the state, not with an error.
-                let _ = consumer.watch().wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+                consumer.wait_for(|state| state.phase == ConsumerPhase::Ended).await;
             }
         };
         if tokio::time::timeout(limit, all_ended).await.is_err() {
@@ -248,12 +247,14 @@ impl ListenerContainer {
             return Err(Error::NotRunning { listener: self.id().to_owned() });
         }
         self.inner.paused.store(paused, Ordering::Release);
-        consumers.iter().for_each(|consumer| consumer.pause(paused));
+        for consumer in &consumers {
+            consumer.pause(paused);
+        }
         let all = async {
             for consumer in &consumers {
                 let done =
                     |state: &consumer::ConsumerState| state.paused == paused || state.phase == ConsumerPhase::Ended;
-                let _ = consumer.watch().wait_for(done).await;
+                consumer.wait_for(done).await;
             }
         };
         let unanswered = |_| Error::Unanswered { listener: self.id().to_owned() };
@@ -309,7 +310,7 @@ impl ListenerContainer {
     pub async fn stopped(&self) -> ContainerState {
         let consumers = self.inner.consumers().clone();
         for consumer in &consumers {
-            let _ = consumer.watch().wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+            consumer.wait_for(|state| state.phase == ConsumerPhase::Ended).await;
         }
         self.state()
     }
@@ -359,7 +360,7 @@ impl Inner {
             // One consumer that cannot go on is the end of its container.
             if consumer.state().failure.is_some() {
                 let stop = StopRequest::new(Instant::now(), shutdown_timeout);
-                siblings.iter().for_each(|sibling| sibling.request_stop(stop));
+                request_stop(&siblings, stop);
             }
         });
         if thread.is_err() {
@@ -383,6 +384,12 @@ impl Inner {
             (false, false) if states.iter().all(|state| state.paused) => ContainerState::Paused,
             (false, false) => ContainerState::Running,
         }
+    }
+}
+
+fn request_stop(consumers: &[Arc<Consumer>], request: StopRequest) {
+    for consumer in consumers {
+        consumer.request_stop(request);
     }
 }
 

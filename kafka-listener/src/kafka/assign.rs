@@ -187,7 +187,6 @@ impl PollLoop {
         let epoch = self.next_epoch(&start.topic_partition);
         let control = PartitionControl::new(
             start.topic_partition.clone(),
-            epoch,
             Arc::clone(queue.ready()),
             Arc::clone(&self.parts.consumer.waker),
         );
@@ -250,7 +249,6 @@ impl PollLoop {
         let partition = &mut self.partitions[index];
         let control = Arc::new(PartitionControl::new(
             topic_partition.clone(),
-            epoch,
             Arc::clone(partition.queue.ready()),
             Arc::clone(&self.parts.consumer.waker),
         ));
@@ -314,7 +312,8 @@ fn names<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
     names.truncate(LONGEST);
     let mut text = names.join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        let more = format!(" and {more} more");
+        text.push_str(&more);
     }
     text
 }

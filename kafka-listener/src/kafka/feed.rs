@@ -119,7 +119,7 @@ impl PollLoop {
                         );
                     }
                     OffsetJump::LogReset { .. } => return Some(at),
-                    OffsetJump::Contiguous | OffsetJump::Gap { .. } => {}
+                    OffsetJump::Contiguous | OffsetJump::Gap => {}
                 }
             }
             expected = Some(next_offset_after(record.offset));

@@ -20,6 +20,7 @@ const FIRST_DRAIN: usize = 16;
 
 /// Field order is drop order: the sender goes before the queue, so that the worker sees the end of its channel first.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "`topic_partition` is Kafka's word")]
 pub(super) struct Partition {
     pub(super) topic_partition: TopicPartition,
     pub(super) epoch: Epoch,

@@ -39,6 +39,7 @@ pub(crate) struct ConsumerParts {
     pub(crate) runtime: Handle,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts: each has its own cause and end")]
 pub(super) struct PollLoop {
     pub(super) parts: ConsumerParts,
     pub(super) client: Client,
@@ -196,7 +197,7 @@ impl PollLoop {
             Event::Rebalance { kind: RebalanceKind::Revoke, partitions } => self.on_revoke(&partitions),
             Event::Fatal(error) => self.on_fatal(error),
             Event::Error(error) => self.on_error(&error),
-            Event::Log { level, facility, text } => self.on_log(level, &facility, &text),
+            Event::Log { level, facility, text } => super::supervise::log(level, &facility, &text),
             Event::StrayRecord { partition, offset } => tracing::error!(
                 listener = %self.parts.listener.id, partition, offset,
                 "a record came outside its partition's queue: this is a bug in kafka-listener, and the record is not \
@@ -221,7 +222,7 @@ impl PollLoop {
             self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
         }
         if let Some(request) = self.commits.tick(now) {
-            self.send_commit(request);
+            self.send_commit(&request);
         }
         for partition in &self.partitions {
             if self.commits.stalled(&partition.topic_partition, now) {
@@ -240,7 +241,7 @@ impl PollLoop {
         }
     }
 
-    pub(super) fn send_commit(&mut self, request: CommitRequest) {
+    pub(super) fn send_commit(&mut self, request: &CommitRequest) {
         let serial = request.serial;
         let offsets = request.offsets.iter().map(|(partition, _, offset)| (partition, offset.get()));
         if let Err(error) = self.client.send_commit(serial.as_raw(), offsets) {

@@ -12,6 +12,7 @@ use super::partition::Partition;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::commit::{CommitOutcome, FinalOutcome, FinalStep};
+use crate::offset_tracker::CommitOffset;
 use crate::phase::Interrupt;
 use crate::rebalance::{Partitions, RebalanceListener, StartOffset};
 use crate::record::TopicPartition;
@@ -156,7 +157,7 @@ impl PollLoop {
             let now = Instant::now();
             let until = self.cut(until, |stop| stop.commit_until);
             match self.commits.final_step(held, until, now) {
-                FinalStep::Send(request) => self.send_commit(request),
+                FinalStep::Send(request) => self.send_commit(&request),
                 FinalStep::WaitUntil(at) => {
                     self.serve_commit_answers(at.saturating_since(now).min(WAIT_STEP));
                     self.tick();
@@ -242,12 +243,13 @@ impl PollLoop {
             };
             let result = self.spawn_hook(call(hook, kind, event));
             self.wait(until, serve, |_| result.is_over());
-            match result.take() {
-                Some(answers) => starts.extend(answers),
-                None => tracing::error!(
+            if let Some(answers) = result.take() {
+                starts.extend(answers);
+            } else {
+                tracing::error!(
                     listener = %self.parts.listener.id, hook = ?kind,
                     "a rebalance hook panicked or was not done in time; the rebalance goes on without it"
-                ),
+                );
             }
         }
         starts
@@ -268,8 +270,8 @@ impl PollLoop {
         for outcome in outcomes.iter().filter(|outcome| outcome.outcome != CommitOutcome::Committed) {
             tracing::warn!(
                 listener = %self.parts.listener.id, topic_partition = %outcome.topic_partition,
-                commit_outcome = %outcome.outcome, watermark = outcome.watermark.map(|offset| offset.get()),
-                acknowledged = outcome.acknowledged.map(|offset| offset.get()), error = %KafkaError::of(outcome.code),
+                commit_outcome = %outcome.outcome, watermark = outcome.watermark.map(CommitOffset::get),
+                acknowledged = outcome.acknowledged.map(CommitOffset::get), error = %KafkaError::of(outcome.code),
                 "the final commit is not certain: records between the two offsets may be handled twice"
             );
         }

@@ -217,14 +217,15 @@ impl PollLoop {
                 code = error.code, "librdkafka reports; it goes on by itself");
         }
     }
+}
 
-    pub(super) fn on_log(&mut self, level: i32, facility: &str, text: &str) {
-        // Syslog levels: 0 to 3 are errors, 4 is a warning.
-        match level {
-            ..=3 => tracing::error!(target: "kafka_listener::librdkafka", facility, "{text}"),
-            4 => tracing::warn!(target: "kafka_listener::librdkafka", facility, "{text}"),
-            5 | 6 => tracing::info!(target: "kafka_listener::librdkafka", facility, "{text}"),
-            _ => tracing::debug!(target: "kafka_listener::librdkafka", facility, "{text}"),
-        }
+/// Passes a line of librdkafka's log on, at its own level.
+pub(super) fn log(level: i32, facility: &str, text: &str) {
+    // Syslog levels: 0 to 3 are errors, 4 is a warning.
+    match level {
+        ..=3 => tracing::error!(target: "kafka_listener::librdkafka", facility, "{text}"),
+        4 => tracing::warn!(target: "kafka_listener::librdkafka", facility, "{text}"),
+        5 | 6 => tracing::info!(target: "kafka_listener::librdkafka", facility, "{text}"),
+        _ => tracing::debug!(target: "kafka_listener::librdkafka", facility, "{text}"),
     }
 }

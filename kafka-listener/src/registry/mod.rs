@@ -60,7 +60,7 @@ impl ListenerRegistry {
         let all = async {
             for container in self.containers.iter() {
                 for consumer in container.consumers() {
-                    let _ = consumer.watch().wait_for(|state| state.phase >= ConsumerPhase::Joined).await;
+                    consumer.wait_for(|state| state.phase >= ConsumerPhase::Joined).await;
                 }
             }
         };
@@ -120,18 +120,18 @@ impl ListenerRegistry {
     pub async fn stopped(&self) {
         let (sender, mut first_failure) = tokio::sync::mpsc::channel::<()>(1);
         let mut watches = tokio::task::JoinSet::new();
-        for container in self.containers.iter().cloned() {
-            let sender = sender.clone();
+        for container in self.containers.iter() {
+            let (container, sender) = (container.clone(), sender.clone());
             watches.spawn(async move {
                 if container.stopped().await == ContainerState::Failed {
                     // The receiver is gone when another one failed first.
-                    let _ = sender.send(()).await;
+                    sender.send(()).await.ok();
                 }
             });
         }
         drop(sender);
         // Ends with the first failure, or with `None` when every watch is over.
-        let _ = first_failure.recv().await;
+        first_failure.recv().await;
     }
 
     /// How many clients of this process could not leave their group in time and are still trying in the background: 0

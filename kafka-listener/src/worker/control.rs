@@ -11,7 +11,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Instant;
-use crate::epoch::Epoch;
 use crate::failure::ErrorClass;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
@@ -35,7 +34,6 @@ pub(crate) const NO_OFFSET: i64 = -1;
 #[derive(Debug)]
 pub(crate) struct PartitionControl {
     pub(crate) topic_partition: TopicPartition,
-    pub(crate) epoch: Epoch,
 
     gate: AtomicU8,
     cancel: CancellationToken,
@@ -125,10 +123,9 @@ pub(crate) enum WorkerRequest {
 }
 
 impl PartitionControl {
-    pub(crate) fn new(topic_partition: TopicPartition, epoch: Epoch, ready: Arc<Ready>, waker: Arc<Waker>) -> Self {
+    pub(crate) fn new(topic_partition: TopicPartition, ready: Arc<Ready>, waker: Arc<Waker>) -> Self {
         Self {
             topic_partition,
-            epoch,
             gate: AtomicU8::new(0),
             cancel: CancellationToken::new(),
             changed: Notify::new(),
@@ -254,7 +251,7 @@ impl PartitionControl {
     pub(crate) fn decide(&self, decision: HeldDecision) {
         if self.phase() != Phase::Held {
             // The asker may have gone; then nobody needs the answer.
-            let _ = decision.answer.send(HeldAnswer::NotHeld);
+            decision.answer.send(HeldAnswer::NotHeld).ok();
             return;
         }
         *lock(&self.decision) = Some(decision);

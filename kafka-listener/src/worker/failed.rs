@@ -146,10 +146,10 @@ impl WorkerContext {
                     );
                     self.control.enter(Phase::Queued);
                     // The asker may have gone; the decision holds all the same.
-                    let _ = decision.answer.send(answer);
+                    decision.answer.send(answer).ok();
                     return end;
                 }
-                let _ = decision.answer.send(answer);
+                decision.answer.send(answer).ok();
             }
             self.control.changed().await;
         }

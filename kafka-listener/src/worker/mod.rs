@@ -20,7 +20,8 @@ use failed::Next;
 pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, NO_OFFSET, PartitionControl, WorkerRequest, gate};
 pub(crate) use membership::Membership;
 pub(crate) use metrics::ListenerMetrics;
-pub use run::{ErasedHandler, erase};
+pub(crate) use run::ErasedHandler;
+pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
@@ -193,7 +194,7 @@ impl WorkerContext {
             self.control.enter(phase);
             if gates == 0 {
                 // Either wakes: the timer is a bound, not the signal.
-                let _ = tokio::time::timeout(RECHECK, self.control.changed()).await;
+                drop(tokio::time::timeout(RECHECK, self.control.changed()).await);
             } else {
                 self.control.changed().await;
             }
