@@ -27,13 +27,24 @@ pub(crate) struct Resolved {
 }
 
 /// One listener that runs.
-#[derive(Debug)]
 pub(crate) struct ResolvedListener {
     pub(crate) definition: ListenerDefinition,
     pub(crate) settings: ListenerSettings,
     /// For the start line.
     pub(crate) notes: Vec<String>,
     described: Vec<Described>,
+}
+
+impl std::fmt::Debug for ResolvedListener {
+    /// The definition stays out: its attribute may hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { definition: _, settings, notes, described } = self;
+        f.debug_struct("ResolvedListener")
+            .field("settings", settings)
+            .field("notes", notes)
+            .field("described", described)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ResolvedListener {

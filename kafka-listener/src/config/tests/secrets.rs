@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
 
 use super::{definition, shop, sources, variables};
 use crate::config::value::Origin;
@@ -125,13 +126,43 @@ fn no_secret_of_another_source_is_shown() {
 }
 
 #[test]
+fn no_secret_of_a_right_configuration_is_shown() {
+    let toml = "[kafka]\nallow_insecure = true\nsecurity_protocol = 'sasl_plaintext'
+        sasl = { mechanism = 'PLAIN', username = 'u', password = 'other' }\n";
+    let in_file = toml.replace("other", CANARY) + &format!("properties.topic.blacklist = '{CANARY}'");
+    let by_placeholder = toml.replace("other", "${PASSWORD}");
+    let set = vec![
+        ("kafka.sasl.password".to_owned(), CANARY.into()),
+        ("listener.properties.topic.blacklist".to_owned(), CANARY.into()),
+    ];
+    let environment = [
+        ("KAFKA_LISTENER__KAFKA__SASL__PASSWORD", CANARY),
+        ("KAFKA_LISTENER__LISTENER__PROPERTIES", &format!("{{\"topic.blacklist\": \"{CANARY}\"}}")),
+    ];
+    for (what, sources) in [
+        ("file", sources(&in_file)),
+        ("placeholder", variables(sources(&by_placeholder), &[("PASSWORD", CANARY)])),
+        ("builder", Sources { set, ..sources(toml) }),
+        ("environment", variables(sources(toml), &environment)),
+    ] {
+        let resolved = resolve(&sources, &shop()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let password = resolved.kafka.iter().find(|setting| setting.key == "kafka.sasl.password");
+        assert_eq!(password.map(|password| password.value.as_str()), Some("[redacted]"), "{what}");
+        let properties = &resolved.listeners[0].settings.client_properties;
+        let given = properties.iter().find(|(name, _)| name == "sasl.password").map(|(_, value)| value.expose_secret());
+        assert_eq!(given, Some(CANARY), "{what}");
+        check(what, &sources);
+    }
+}
+
+#[test]
 fn no_secret_of_an_attribute_is_shown() {
-    let pair: &'static str = format!("sasl.oauthbearer.config={CANARY}").leak();
+    let pair: &'static str = format!("topic.blacklist={CANARY}").leak();
     let broken: &'static str = format!("sasl.jaas.config={CANARY}").leak();
     for properties in [List(vec![pair].leak()), List(vec![broken].leak()), List(vec![CANARY].leak()), Str(pair)] {
         let attributes = [("topic", Str("t")), ("group_id", Str("g")), ("properties", properties)];
         let said = match resolve(&sources(""), &[definition("a", 1, &attributes)]) {
-            Ok(resolved) => format!("{:?}", resolved.listeners[0].describe()),
+            Ok(resolved) => format!("{resolved:?}"),
             Err(error) => error.to_string(),
         };
         assert!(!said.contains(CANARY), "{said}");
