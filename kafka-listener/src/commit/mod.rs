@@ -200,10 +200,11 @@ impl CommitCoordinator {
             return false;
         };
         let newly_finished = finished.saturating_sub(partition.finished);
+        let is_news = watermark > partition.watermark;
         partition.finished += newly_finished;
         partition.watermark = partition.watermark.max(watermark);
         self.finished_since_asked += newly_finished;
-        self.any_news = true;
+        self.any_news |= is_news;
         true
     }
 
@@ -389,3 +390,6 @@ impl CommitCoordinator {
         self.partitions.get_mut(topic_partition).filter(|partition| partition.epoch == epoch)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,8 @@ impl PartitionMachine {
             }
             Reaction::Cancel => {
                 self.phase = Phase::Cancelled;
-                if interrupt.ends_epoch() {
+                // A drain waits for results, and this one has none any more.
+                if interrupt.ends_epoch() || self.lifecycle != Lifecycle::Consuming {
                     self.lifecycle = Lifecycle::Stopped;
                 }
             }

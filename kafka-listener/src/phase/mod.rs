@@ -223,3 +223,6 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

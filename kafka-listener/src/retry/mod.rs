@@ -115,3 +115,6 @@ impl AttemptMemory {
         self.records.remove(topic_partition);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ impl OffsetTracker {
         self.watermark = self.oldest_open().map(CommitOffset::at).or(self.expected);
     }
 }
+
+#[cfg(test)]
+mod tests;
