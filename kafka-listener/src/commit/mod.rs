@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use final_commit::CommitOutcome;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the engine that uses these comes next"))]
 pub(crate) use final_commit::{FinalOutcome, FinalStep};
 use partition::{Entry, Outstanding, Partition, earlier};
 pub(crate) use verdict::code;
@@ -320,6 +319,7 @@ impl CommitCoordinator {
     }
 
     /// Since when a request has been waiting for its answer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the status of a rebalance that a commit holds up"))]
     pub(crate) fn outstanding_since(&self) -> Option<Instant> {
         self.outstanding.iter().map(|request| request.sent_at).min()
     }

@@ -5,11 +5,9 @@
 /// Kafka's and librdkafka's codes that a commit can be answered with. Librdkafka's own are negative.
 pub(crate) mod code {
     pub(crate) const NO_ERROR: i32 = 0;
-    pub(crate) const UNKNOWN_TOPIC_OR_PART: i32 = 3;
     pub(crate) const NOT_LEADER_FOR_PARTITION: i32 = 6;
     pub(crate) const REQUEST_TIMED_OUT: i32 = 7;
     pub(crate) const BROKER_NOT_AVAILABLE: i32 = 8;
-    pub(crate) const OFFSET_METADATA_TOO_LARGE: i32 = 12;
     pub(crate) const NETWORK_EXCEPTION: i32 = 13;
     pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i32 = 14;
     pub(crate) const COORDINATOR_NOT_AVAILABLE: i32 = 15;
@@ -17,12 +15,17 @@ pub(crate) mod code {
     pub(crate) const ILLEGAL_GENERATION: i32 = 22;
     pub(crate) const UNKNOWN_MEMBER_ID: i32 = 25;
     pub(crate) const REBALANCE_IN_PROGRESS: i32 = 27;
-    pub(crate) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
     pub(crate) const FENCED_INSTANCE_ID: i32 = 82;
     pub(crate) const UNSTABLE_OFFSET_COMMIT: i32 = 88;
     pub(crate) const THROTTLING_QUOTA_EXCEEDED: i32 = 89;
     pub(crate) const FENCED_MEMBER_EPOCH: i32 = 110;
     pub(crate) const STALE_MEMBER_EPOCH: i32 = 113;
+
+    /// Some of the many that mean this partition only.
+    #[cfg(test)]
+    pub(crate) const UNKNOWN_TOPIC_OR_PART: i32 = 3;
+    #[cfg(test)]
+    pub(crate) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
 
     pub(crate) const LOCAL_DESTROY: i32 = -197;
     pub(crate) const LOCAL_TRANSPORT: i32 = -195;

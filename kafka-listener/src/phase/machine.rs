@@ -1,4 +1,6 @@
-//! The life of one partition in one epoch: consuming, draining, stopped.
+//! The life of one partition in one epoch as the table means it: consuming, draining, stopped.
+//!
+//! A model. The simulation drives it; the worker and its control are built to the same table out of atomics.
 
 use super::{Interrupt, Phase, Reaction};
 use crate::clock::Instant;
@@ -107,6 +109,25 @@ impl PartitionMachine {
                 true
             }
             _ => false,
+        }
+    }
+}
+
+impl Phase {
+    /// Whether a worker in this phase may go over to `next` by itself.
+    pub(crate) fn may_become(self, next: Self) -> bool {
+        match (self, next) {
+            (same, other) if same == other => true,
+            // Only running code can be cancelled, or have a record done that waits for its commit.
+            (from, Self::Cancelled | Self::WaitingForCommit) => from == Self::Running,
+            // Only running code can fail; what a pause or a stall came upon goes on after it.
+            (from, Self::RetrySleep | Self::Held) => {
+                from.is_running() || matches!(from, Self::Paused | Self::CommitStalled | Self::RetrySleep)
+            }
+            // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
+            // slot, and its record's fate is not decided.
+            (from, Self::Running) => !matches!(from, Self::Idle | Self::Held | Self::Cancelled),
+            _ => true,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What a partition's worker is doing, and what interrupts what: one table for the engine, status, events and logs.
 
+#[cfg(test)]
 mod machine;
 
 use std::fmt;
 
 use serde::Serialize;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the engine that uses these comes next"))]
+#[cfg(test)]
 pub(crate) use machine::{Lifecycle, PartitionMachine};
 
 /// What the worker of a partition is doing.
@@ -98,6 +99,7 @@ impl fmt::Display for Phase {
 }
 
 /// What can come between a worker and its work.
+#[cfg_attr(not(test), expect(dead_code, reason = "columns of features that come later"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Interrupt {
     /// The group takes the partition away and waits for us.
@@ -203,23 +205,6 @@ impl Phase {
 
             // A held record stays held. Only running code can time out.
             (Row::Parked | Row::Cancelled, Pause | HandlerTimeout) | (Row::Waits, HandlerTimeout) => Unaffected,
-        }
-    }
-
-    /// Whether a worker in this phase may go over to `next` by itself.
-    pub(crate) fn may_become(self, next: Self) -> bool {
-        match (self, next) {
-            (same, other) if same == other => true,
-            // Only running code can be cancelled, or have a record done that waits for its commit.
-            (from, Self::Cancelled | Self::WaitingForCommit) => from == Self::Running,
-            // Only running code can fail; what a pause or a stall came upon goes on after it.
-            (from, Self::RetrySleep | Self::Held) => {
-                from.is_running() || matches!(from, Self::Paused | Self::CommitStalled | Self::RetrySleep)
-            }
-            // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
-            // slot, and its record's fate is not decided.
-            (from, Self::Running) => !matches!(from, Self::Idle | Self::Held | Self::Cancelled),
-            _ => true,
         }
     }
 }
