@@ -55,12 +55,13 @@ pub(crate) fn of_setting(setting: &Setting) -> (Ident, TokenStream) {
             });
             let borrow = matches!(texts, syn::Expr::Array(_)).then(|| quote_spanned!(texts.span()=> &));
             quote_spanned! {texts.span()=>
-                const #name: &'static [&'static ::core::primitive::str] = #borrow #texts;
+                const #name: &[&::core::primitive::str] = #borrow #texts;
                 #check
             }
         }
         Value::Count(count) => quote_spanned! {count.span()=>
             const #name: ::core::primitive::usize = #count;
+            const _: () = __kafka_listener::check_count(#name);
         },
         Value::Switch(switch) => quote_spanned! {switch.span()=>
             const #name: ::core::primitive::bool = #switch;
@@ -76,7 +77,7 @@ pub(crate) fn text_constant(name: &Ident, text: &syn::Expr, check: &str) -> Toke
         quote_spanned! {text.span()=> const _: () = __kafka_listener::#check(#name); }
     });
     quote_spanned! {text.span()=>
-        const #name: &'static ::core::primitive::str = #text;
+        const #name: &::core::primitive::str = #text;
         #check
     }
 }

@@ -31,34 +31,81 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
         Some(signature) if complete => definition(function, signature, &attributes),
         _ => fallback(function),
     };
+    let traits = traits(function);
+    let lints = fallback_lints(complete);
+    let own_lints = own_lints(listener);
     quote! {
-        // A listener owns what it takes and is async by contract, needed or not.
-        #[allow(clippy::unused_async, clippy::needless_pass_by_value)]
+        #own_lints
         #item
 
         #(#conditions)*
         #[doc(hidden)]
-        #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+        #[allow(non_camel_case_types)]
+        #[non_exhaustive]
         #visibility enum #function {}
 
         #(#conditions)*
         #[doc(hidden)]
-        #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+        #lints
         const _: () = {
             #import
             #id
             #constants
             #signature
             #definition
+            #traits
         };
     }
+}
+
+/// What lints ask of a public type. Written out, as a derive would match on a namesake of the user's and fail again.
+fn traits(function: &Ident) -> TokenStream {
+    let name = function.unraw().to_string();
+    quote! {
+        #[automatically_derived]
+        impl ::core::marker::Copy for #function {}
+
+        #[automatically_derived]
+        impl ::core::clone::Clone for #function {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        #[automatically_derived]
+        impl ::core::fmt::Debug for #function {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.write_str(#name)
+            }
+        }
+    }
+}
+
+/// Lints that the contract of a listener breaks, needed or not: it is async, and it owns what it takes.
+///
+/// An `allow` of a lint that the user's crate forbids is an error. So none is given that is not needed, neither here nor
+/// for generated code, which avoids lints by what it is made of; whole groups are never allowed.
+fn own_lints(listener: &Listener<'_>) -> Option<TokenStream> {
+    let function = listener.function;
+    if function.signature.asyncness.is_none() {
+        Some(quote!(#[allow(clippy::needless_pass_by_value)]))
+    } else if !function.awaits {
+        Some(quote!(#[allow(clippy::unused_async)]))
+    } else {
+        None
+    }
+}
+
+/// Half an expansion leaves things unused, which is not what the user is to read about.
+fn fallback_lints(complete: bool) -> Option<TokenStream> {
+    (!complete).then(|| quote!(#[allow(dead_code, unused_imports)]))
 }
 
 fn id_constant(id: &Id<'_>) -> TokenStream {
     let name = checks::constant("__KAFKA_LISTENER_ID");
     match id {
         Id::Given(text) => checks::text_constant(&name, text, "check_id"),
-        Id::Function(function) => quote! { const #name: &'static ::core::primitive::str = #function; },
+        Id::Function(function) => quote! { const #name: &::core::primitive::str = #function; },
     }
 }
 
@@ -101,20 +148,21 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
         .map(|index| format_ident!("parameter_{}", index, span = Span::mixed_site()))
         .collect();
     let extractors = (0..signature.extractors.len()).map(checks::extractor);
-    // The bounds of these three are judged on the function's name.
-    let call = quote_spanned! {function.span()=> #function(#payload #(, #parameters)*) };
+    // Bounds are judged on the function's name. A future that is not `Send` is found twice, in the call and in the block
+    // around it; on one token it shows once. To lints, the token is generated.
+    let here = function.span().resolved_at(Span::call_site());
+    let call = quote_spanned! {here=> #function(#payload #(, #parameters)*) };
     let call = match signature.run {
-        Run::Async => quote_spanned! {function.span()=> __kafka_listener::listener_future_must_be_send(#call) },
-        Run::Blocking => quote_spanned! {function.span()=> __kafka_listener::run_blocking(#record, move || #call) },
+        Run::Async => quote_spanned! {here=> __kafka_listener::listener_future_must_be_send(#call) },
+        Run::Blocking => quote_spanned! {here=> __kafka_listener::run_blocking(#record, move || #call) },
         Run::BlockingFuture => {
-            quote_spanned! {function.span()=> __kafka_listener::run_blocking_future(#record, move || #call) }
+            quote_spanned! {here=> __kafka_listener::run_blocking_future(#record, move || #call) }
         }
     };
     let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
-    // A future that is not `Send` is found twice, in the call and in this block: reported on one token, it shows once.
-    let body = quote_spanned! {function.span()=>
+    let body = quote_spanned! {here=>
         async move {
-            use __kafka_listener::{ViaClassify as _, ViaOutcome as _};
+            use __kafka_listener::settling::*;
             let #payload = #payload_of.decode(#record)?;
             #(let #parameters = #extractors.extract(#record)?;)*
             let #outcome = #call.await;
@@ -166,7 +214,7 @@ fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &
             }
         }
 
-        __kafka_listener::inventory::submit! { __KAFKA_LISTENER_DEFINITION }
+        __kafka_listener::inventory::submit! { #function::__kafka_listener_definition() }
     }
 }
 

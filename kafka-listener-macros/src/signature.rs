@@ -1,6 +1,6 @@
 //! The function as written. Its body stays tokens, so that the attribute also works on code that is being typed.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Attribute, Signature, Visibility};
 
@@ -11,6 +11,8 @@ pub(crate) struct Function {
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) signature: Signature,
+    /// Whether the word `await` is in the body.
+    pub(crate) awaits: bool,
 }
 
 impl Function {
@@ -24,10 +26,18 @@ impl Function {
             if !input.peek(syn::token::Brace) {
                 return Err(syn::Error::new_spanned(&signature, "a listener has a body"));
             }
-            input.parse::<TokenStream>()?;
+            let awaits = has_await(input.parse()?);
             let conditions = attributes.into_iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
-            Ok(Self { conditions, visibility, signature })
+            Ok(Self { conditions, visibility, signature, awaits })
         };
         parser.parse2(item)
     }
+}
+
+fn has_await(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == "await",
+        TokenTree::Group(group) => has_await(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }

@@ -15,10 +15,15 @@ pub use crate::decode::Payload;
 pub use crate::definition::{Attribute, AttributeValue, Handler, ListenerDefinition};
 pub use crate::extract::FromRecord;
 pub use crate::failure::ListenerError;
-pub use crate::outcome::{OutcomeOf, Probe, ViaClassify, ViaOutcome, outcome};
+pub use crate::outcome::{OutcomeOf, Probe, outcome};
 pub use crate::record::RecordContext;
 pub use crate::state::Requirements;
 pub use crate::worker::erase;
+
+/// Imported whole, so that the one of the two that is not needed is not unused.
+pub mod settling {
+    pub use crate::outcome::{ViaClassify, ViaOutcome};
+}
 
 use crate::decode::DecodeError;
 use crate::failure::ErrorClass;
@@ -205,14 +210,18 @@ pub const fn check_texts(texts: &[&str]) {
     }
 }
 
-/// Checks a constant number and gives it the type that the definition holds.
+/// Checks a constant number, as [`check_text`] does a string.
 ///
 /// # Panics
 ///
 /// It does not hold. In a constant that is a compile error.
-pub const fn count(count: usize) -> i64 {
+pub const fn check_count(count: usize) {
     assert!(0 < count && count <= i32::MAX as usize, "the number is not between 1 and 2147483647");
-    #[expect(clippy::cast_possible_wrap, reason = "the bound is asserted above")]
+}
+
+/// Gives a checked number the type that the definition holds.
+pub const fn count(count: usize) -> i64 {
+    #[expect(clippy::cast_possible_wrap, reason = "`check_count` keeps it far below the limit")]
     let count = count as i64;
     count
 }

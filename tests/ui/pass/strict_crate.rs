@@ -1,9 +1,19 @@
 //! A user's crate with every lint that we know of turned into an error.
 #![forbid(unsafe_code)]
-#![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
+#![deny(warnings, unreachable_pub, unused_qualifications)]
 #![deny(rust_2018_idioms, clippy::all, clippy::pedantic, clippy::nursery)]
 #![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::exhaustive_enums)]
 #![deny(clippy::shadow_reuse, clippy::pub_with_shorthand)]
+#![forbid(
+    missing_docs,
+    missing_debug_implementations,
+    missing_copy_implementations,
+    dead_code,
+    unused_must_use,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::fmt;
 
@@ -21,14 +31,14 @@ pub struct Order {
 }
 
 /// A service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stock;
 
 /// Declared beside the function, for nobody else.
 const TOPIC: &str = "orders";
 
 /// Why stock is not reserved.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum StockError {
     /// There is none.
@@ -106,6 +116,12 @@ async fn blocking(payload: RawPayload) -> Result<(), ListenerError> {
 async fn left_out(order: DoesNotExist) {}
 
 fn main() {
+    #[kafka_listener(topic = TOPIC, group_id = "local")]
+    fn local(order: Order) {
+        drop(order);
+    }
+
+    assert_eq!(listener!(local).function, "local");
     assert_eq!(listener!(reserve_stock).id, "reserve");
     assert_eq!(listener!(configured_elsewhere).id, "configured_elsewhere");
     assert_eq!(listener!(plain).function, "plain");
