@@ -166,6 +166,22 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// What identifies a record's content: its order id, or a digest of its bytes where it has none.
+pub fn value_of(payload: Option<&[u8]>) -> String {
+    const MARK: &[u8] = b"\"orderId\":\"";
+
+    let Some(payload) = payload else { return "null".to_owned() };
+    let id = payload.windows(MARK.len()).position(|window| window == MARK).and_then(|at| {
+        let rest = &payload[at + MARK.len()..];
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        std::str::from_utf8(&rest[..end]).ok()
+    });
+    // FNV-1a: short, and the same in every process.
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let digest = || format!("#{:016x}", payload.iter().fold(0xcbf2_9ce4_8422_2325, step));
+    id.map_or_else(digest, str::to_owned)
+}
+
 /// How a handler was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,11 +6,13 @@ pub mod clock;
 pub mod event;
 mod eventually;
 pub mod kafka;
+pub mod member;
 pub mod mock;
 mod unique;
 
 pub use broker::{Cluster, ClusterOptions, broker};
 pub use eventually::{Outcome, eventually};
 pub use kafka::{CommitSampler, Isolation, Kafka, Record};
+pub use member::{Member, MemberOptions};
 pub use mock::MockKafka;
 pub use unique::unique;

@@ -16,7 +16,7 @@ pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Finding
     }
     for (name, member) in &index.members {
         stop(name, index.end, member, promise, findings);
-        exit(name, member, findings);
+        exit(name, index, member, findings);
     }
 }
 
@@ -83,15 +83,22 @@ fn stop(name: &str, end: u64, member: &Member, promise: &Promise, findings: &mut
     }
 }
 
-fn exit(name: &str, member: &Member, findings: &mut Findings) {
+fn exit(name: &str, index: &Index<'_>, member: &Member, findings: &mut Findings) {
     let Some((at, code, signal)) = member.exit else { return };
-    let was_sent = |asked| member.signals.iter().any(|(sent, signal)| *signal == asked && *sent <= at);
+    let sent =
+        |asked| member.signals.iter().find(|(sent, signal)| *signal == asked && *sent <= at).map(|(sent, _)| *sent);
     let detail = match (code, signal) {
-        (Some(0), _) if was_sent(Signal::Term) => return,
-        (_, Some(9)) if was_sent(Signal::Kill) => return,
+        (Some(0), _) if sent(Signal::Term).is_some() => return,
+        (_, Some(9)) if sent(Signal::Kill).is_some() => return,
+        // Without a broker it cannot commit, and must say so.
+        (Some(_), None) if sent(Signal::Term).is_some_and(|asked| without_broker(index, asked, at)) => return,
         (Some(0), _) => format!("{name} ended by itself"),
         (Some(code), _) => format!("{name} ended with code {code}"),
         (None, signal) => format!("{name} was ended by signal {}", signal.unwrap_or_default()),
     };
     findings.add(Anomaly::BadExit, detail);
+}
+
+fn without_broker(index: &Index<'_>, from: u64, until: u64) -> bool {
+    index.disturbances.iter().any(|one| one.kind == Kind::Fault && one.meets(from, until))
 }

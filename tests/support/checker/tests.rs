@@ -347,6 +347,14 @@ fn a_crash_an_error_and_an_end_unasked_are_bad_exits() {
 }
 
 #[test]
+fn a_member_that_stops_while_the_broker_is_away_may_say_that_it_could_not_commit() {
+    let fault = "node 1 frozen".to_owned();
+    let log = Log::with(1).assigned("a").handles("a", [0]).commits("a", 1);
+    let log = log.event("harness", What::FaultBegan { fault }).signal("a", Signal::Term);
+    log.exits("a", Some(1), None).passes();
+}
+
+#[test]
 fn a_long_round_trip_seen_before_a_kill_widens_the_bound() {
     let log = |round_trip| {
         let log = Log::with(3).assigned("a").event("a", What::CommitAcknowledged { round_trip });

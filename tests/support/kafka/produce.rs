@@ -84,13 +84,26 @@ pub struct Delivered {
 }
 
 impl Kafka {
+    /// Hands a record to the producer, waiting while its queue is full; the acknowledgement comes through the future.
+    ///
+    /// # Errors
+    ///
+    /// When the record is refused at once.
+    pub async fn send(
+        &self,
+        record: &Record,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<Delivered>> + Send + use<>> {
+        let answer = enqueue(self.producer()?, record).await?;
+        Ok(async { answer.await.context("the producer is gone")? })
+    }
+
     /// Produces one record and waits for the acknowledgement of all replicas.
     ///
     /// # Errors
     ///
     /// When it was not acknowledged.
     pub async fn produce(&self, record: Record) -> anyhow::Result<Delivered> {
-        enqueue(self.producer()?, &record).await?.await.context("the producer is gone")?
+        self.send(&record).await?.await
     }
 
     /// Produces records in order as fast as the broker takes them; answers where each one went.
@@ -99,14 +112,13 @@ impl Kafka {
     ///
     /// When one was not acknowledged.
     pub async fn produce_all(&self, records: impl IntoIterator<Item = Record>) -> anyhow::Result<Vec<Delivered>> {
-        let producer = self.producer()?;
         let mut outstanding = Vec::new();
         for record in records {
-            outstanding.push(enqueue(producer, &record).await?);
+            outstanding.push(self.send(&record).await?);
         }
         let mut delivered = Vec::with_capacity(outstanding.len());
         for answer in outstanding {
-            delivered.push(answer.await.context("the producer is gone")??);
+            delivered.push(answer.await?);
         }
         Ok(delivered)
     }

@@ -1,0 +1,95 @@
+//! The fault harness: real members of one group on a real Kafka, a nemesis from a seed, and a checker that judges.
+//!
+//! `cargo run --release --bin faults -- [--seed N] [--minutes M] [--only ROW]`. The last line is one JSON object; the exit
+//! code is 1 when anything was found. Everything that the verdict rests on is kept in `target/faults/SEED/`.
+
+mod dice;
+mod judge;
+mod load;
+mod nemesis;
+mod run;
+#[path = "../member/service/mod.rs"]
+mod service;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::nemesis::Row;
+use self::service::{Engine, MemberArguments};
+
+/// Disturbs the members of a group at random and judges what became of their records.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// What the harness starts its members as.
+    #[command(hide = true)]
+    Member(Box<MemberArguments>),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Options {
+    /// What the nemesis throws its dice from; a random one is printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long faults are made.
+    #[arg(long, default_value_t = 1.5)]
+    minutes: f64,
+    /// Only this row of the fault matrix, by its number or name; may be repeated.
+    #[arg(long, value_name = "ROW")]
+    only: Vec<Row>,
+    /// Kafka nodes: 1 or 3.
+    #[arg(long, default_value_t = 1)]
+    nodes: usize,
+    /// Partitions of the topic.
+    #[arg(long, default_value_t = 6)]
+    partitions: i32,
+    /// Records produced per second.
+    #[arg(long, default_value_t = 600)]
+    rate: u32,
+    /// What runs the handlers; all but `listener` are there to see whether the harness can tell.
+    #[arg(long, value_enum, default_value_t = Engine::Listener)]
+    engine: Engine,
+    /// A setting of the members, such as `listener.group_protocol=consumer`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    settings: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.part {
+        Some(Part::Member(member)) => service::run(&member),
+        None => faults(&arguments.options),
+    }
+}
+
+fn faults(options: &Options) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(judge::run_and_judge(options)));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(err) => {
+            say(&format!("the harness failed: {err:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A line for whoever watches.
+fn say(line: &str) {
+    // Nobody watches any more; the verdict is in the files.
+    writeln!(std::io::stdout(), "{line}").ok();
+}
