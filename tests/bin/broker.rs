@@ -1,7 +1,8 @@
 //! A Kafka to try things on: `cargo run --bin broker -- [--nodes 3]` prints its address as JSON and keeps it until
-//! Ctrl-C. Its data go with it.
+//! Ctrl-C, or an hour. Its data go with it.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use clap::Parser;
 use support::Cluster;
@@ -12,6 +13,9 @@ struct Arguments {
     /// How many nodes.
     #[arg(long, default_value_t = 1)]
     nodes: usize,
+    /// It ends by itself after so many minutes: a forgotten one is in everybody's way.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 #[tokio::main]
@@ -25,6 +29,9 @@ async fn main() -> anyhow::Result<()> {
         "data": nodes.map(|node| cluster.data_directory(node)).collect::<anyhow::Result<Vec<_>>>()?,
     });
     writeln!(std::io::stdout(), "{started}")?;
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+    let limit = Duration::from_secs(arguments.minutes * 60);
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        () = tokio::time::sleep(limit) => Ok(()),
+    }
 }

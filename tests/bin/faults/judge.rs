@@ -1,9 +1,10 @@
 //! Runs, keeps what the verdict rests on, and says the verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde_json::json;
 use support::Isolation;
 use support::broker::target_directory;
@@ -16,10 +17,15 @@ use super::{Options, say};
 /// How many findings are printed; all of them are in the file.
 const PRINTED: usize = 20;
 
-/// Whether nothing was found.
+const CONTENT: &str = "content.json";
+const SAMPLES: &str = "samples.json";
+const VERDICT: &str = "verdict.json";
+
+/// Makes a run and judges it. Whether nothing was found.
 pub(crate) async fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
     let seed = options.seed.unwrap_or_else(|| support::clock::monotonic() % 1_000_000);
-    let directory = target_directory().join("faults").join(seed.to_string());
+    fs::create_dir_all(target_directory())?;
+    let directory = target_directory().canonicalize()?.join("faults").join(seed.to_string());
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -27,58 +33,19 @@ pub(crate) async fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
     say(&format!("seed {seed}, {} minutes, everything is kept in {}", options.minutes, directory.display()));
 
     let finished = run::run(options, seed, &directory).await?;
-    let history = history(&finished, &directory).await?;
-    let verdict = checker::check(&history, &Promise::default());
-    fs::write(directory.join("verdict.json"), serde_json::to_vec_pretty(&verdict)?)?;
-    report(seed, &finished, &verdict);
-    Ok(verdict.is_clean())
-}
+    keep(&finished, &directory).await?;
+    let verdict = judge(&directory)?;
 
-/// Collects the logs of all members, and reads the topic from its start with a reader of its own.
-async fn history(finished: &Finished, directory: &Path) -> anyhow::Result<History> {
-    let mut history = History::default();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            history.events.extend(event::parse(&fs::read_to_string(path)?)?);
-        }
-    }
-    let committed = finished.cluster.read_topic_with(TOPIC, Isolation::ReadCommitted).await?;
-    let committed: BTreeSet<(i32, i64)> = committed.iter().map(|record| (record.partition, record.offset)).collect();
-    let everything = finished.cluster.read_topic_with(TOPIC, Isolation::ReadUncommitted).await?;
-    let mut lines = Vec::new();
-    for record in everything {
-        let place = Place::new(TOPIC, record.partition, record.offset);
-        let value = value_of(record.payload.as_deref());
-        let aborted = !committed.contains(&(record.partition, record.offset));
-        lines.push(json!({ "place": place, "value": value, "aborted": aborted }).to_string());
-        history.content.push(Content { place, value, aborted });
-    }
-    fs::write(directory.join("content.json"), lines.join("\n"))?;
-    fs::write(directory.join("samples.json"), serde_json::to_vec(&finished.committed)?)?;
-    history.samples.insert(TOPIC.to_owned(), finished.committed.clone());
-    Ok(history)
-}
-
-fn report(seed: u64, finished: &Finished, verdict: &Verdict) {
     say("row  fault           times");
     for (row, times) in &finished.rows {
         say(&format!("{:<4} {:<15} {times:>5}", row.number(), row.name()));
     }
-    for finding in verdict.findings.iter().take(PRINTED) {
-        say(&format!("{}: {}", finding.anomaly, finding.detail));
-    }
-    if verdict.findings.len() > PRINTED {
-        say(&format!("… and {} more", verdict.findings.len() - PRINTED));
-    }
-    let anomalies: serde_json::Map<_, _> =
-        verdict.by_name().into_iter().map(|(anomaly, count)| (anomaly.to_string(), json!(count))).collect();
-    let rows: serde_json::Map<_, _> =
-        finished.rows.iter().map(|(row, times)| (row.name().to_owned(), json!(times))).collect();
+    print(&verdict);
+    let rows: BTreeMap<_, _> = finished.rows.iter().map(|(row, times)| (row.name(), times)).collect();
     let last = json!({
         "seed": seed,
         "rows": rows,
-        "anomalies": anomalies,
+        "anomalies": by_name(&verdict),
         "worst_duplicates": verdict.worst_duplicates,
         "sent": finished.produced.sent,
         "acked": finished.produced.acked,
@@ -87,4 +54,68 @@ fn report(seed: u64, finished: &Finished, verdict: &Verdict) {
         "samples": finished.committed.samples.len(),
     });
     say(&last.to_string());
+    Ok(verdict.is_clean())
+}
+
+/// Judges a run that was kept. Whether nothing was found.
+pub(crate) fn judge_again(directory: &Path) -> anyhow::Result<bool> {
+    let verdict = judge(directory)?;
+    print(&verdict);
+    let last = json!({ "anomalies": by_name(&verdict), "worst_duplicates": verdict.worst_duplicates });
+    say(&last.to_string());
+    Ok(verdict.is_clean())
+}
+
+/// Reads the topic from its start with a reader of its own, and keeps that with the committed offsets.
+async fn keep(finished: &Finished, directory: &Path) -> anyhow::Result<()> {
+    let committed = finished.cluster.read_topic_with(TOPIC, Isolation::ReadCommitted).await?;
+    let committed: BTreeSet<(i32, i64)> = committed.iter().map(|record| (record.partition, record.offset)).collect();
+    let everything = finished.cluster.read_topic_with(TOPIC, Isolation::ReadUncommitted).await?;
+    let content: Vec<Content> = everything
+        .into_iter()
+        .map(|record| Content {
+            value: value_of(record.payload.as_deref()),
+            aborted: !committed.contains(&(record.partition, record.offset)),
+            place: Place::new(TOPIC, record.partition, record.offset),
+        })
+        .collect();
+    fs::write(directory.join(CONTENT), serde_json::to_vec(&content)?)?;
+    let samples = BTreeMap::from([(TOPIC, &finished.committed)]);
+    Ok(fs::write(directory.join(SAMPLES), serde_json::to_vec(&samples)?)?)
+}
+
+/// Judges by nothing but the files of a run.
+fn judge(directory: &Path) -> anyhow::Result<Verdict> {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))
+    };
+    let mut events = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            events.extend(event::parse(&fs::read_to_string(path)?)?);
+        }
+    }
+    let history = History {
+        events,
+        content: serde_json::from_str(&read(CONTENT)?)?,
+        samples: serde_json::from_str(&read(SAMPLES)?)?,
+    };
+    let verdict = checker::check(&history, &Promise::default());
+    fs::write(directory.join(VERDICT), serde_json::to_vec_pretty(&verdict)?)?;
+    Ok(verdict)
+}
+
+fn print(verdict: &Verdict) {
+    for finding in verdict.findings.iter().take(PRINTED) {
+        say(&format!("{}: {}", finding.anomaly, finding.detail));
+    }
+    if verdict.findings.len() > PRINTED {
+        say(&format!("… and {} more in {VERDICT}", verdict.findings.len() - PRINTED));
+    }
+}
+
+fn by_name(verdict: &Verdict) -> BTreeMap<String, usize> {
+    verdict.by_name().into_iter().map(|(anomaly, count)| (anomaly.to_string(), count)).collect()
 }

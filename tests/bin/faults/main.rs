@@ -12,6 +12,7 @@ mod run;
 mod service;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,11 @@ enum Part {
     /// What the harness starts its members as.
     #[command(hide = true)]
     Member(Box<MemberArguments>),
+    /// Judges a run that was kept once more.
+    Judge {
+        /// Its folder, `target/faults/SEED`.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -68,17 +74,18 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.part {
         Some(Part::Member(member)) => service::run(&member),
-        None => faults(&arguments.options),
+        Some(Part::Judge { directory }) => exit_code(judge::judge_again(&directory)),
+        None => exit_code(run_and_judge(&arguments.options)),
     }
 }
 
-fn faults(options: &Options) -> ExitCode {
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(judge::run_and_judge(options)));
-    match outcome {
+fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(judge::run_and_judge(options))
+}
+
+fn exit_code(clean: anyhow::Result<bool>) -> ExitCode {
+    match clean {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(err) => {

@@ -3,7 +3,8 @@
 //! A repeat is charged to the assignment that had handled the record before. Where nothing disturbed that assignment,
 //! only a record that it left unfinished may start again. Where it was killed, frozen, lost, or a broker was away, so
 //! may what it finished and could not commit in time: all that it finished later than the disturbance less one commit
-//! interval and one commit round trip, and one record more, which was running.
+//! interval and one commit round trip, and one record more, which was running. A commit that a rebalance held up has a
+//! round trip that nobody saw the end of: then all that it finished since its last acknowledged commit may.
 
 use std::collections::BTreeMap;
 
@@ -27,12 +28,12 @@ pub struct Duplicates {
 }
 
 pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Findings) -> Duplicates {
-    let window = nanos(promise.commit_interval) + index.round_trip().unwrap_or(UNSEEN_ROUND_TRIP);
+    let round_trip = index.round_trip().unwrap_or(UNSEEN_ROUND_TRIP);
     let mut worst = Duplicates::default();
     for (&(topic, partition), log) in &index.logs {
         for ((member, ownership), repeats) in repeats(log) {
             let assignment = format!("{topic}-{partition} of {member}");
-            let bound = ownership.map_or(0, |ownership| bound(index, log, ownership, &repeats, window));
+            let bound = ownership.map_or(0, |ownership| bound(index, promise, log, ownership, &repeats, round_trip));
             let duplicates = Duplicates { repeats: repeats.len(), bound, assignment };
             if duplicates.repeats > bound {
                 let first = repeats.iter().map(|(_, again)| again.offset).min().unwrap_or_default();
@@ -75,20 +76,34 @@ fn repeats<'r, 'a>(log: &'r PartitionLog<'a>) -> BTreeMap<Assignment<'a>, Repeat
     repeats
 }
 
-fn bound(index: &Index<'_>, log: &PartitionLog<'_>, ownership: usize, repeats: &Repeats<'_, '_>, window: u64) -> usize {
+fn bound(
+    index: &Index<'_>,
+    promise: &Promise,
+    log: &PartitionLog<'_>,
+    ownership: usize,
+    repeats: &Repeats<'_, '_>,
+    round_trip: u64,
+) -> usize {
     let owned = &log.ownerships[ownership];
     let until = owned.until.unwrap_or(index.end);
-    let disturbances: Vec<_> = index.disturbed(owned.member, owned.from, until).collect();
-    if disturbances.is_empty() {
+    let interval = nanos(promise.commit_interval);
+    let mut windows = Vec::new();
+    for one in index.disturbed(owned.member, owned.from, until) {
+        let uncommitted_since = one.from.saturating_sub(interval + round_trip);
+        let held_up = index.held_up_since(owned.member, one.from, promise.session_timeout);
+        // A partition whose commits do not get through is not fed for longer.
+        let held_up = held_up.map(|since| since.max(one.from.saturating_sub(nanos(promise.max_commit_delay))));
+        let since = held_up.map_or(uncommitted_since, |since| uncommitted_since.min(since.saturating_sub(interval)));
+        windows.push(since..=one.until);
+    }
+    if windows.is_empty() {
         // What ended well later than the drain was given up by then.
         let given_up = owned.drained.unwrap_or(until);
         let unfinished = repeats.iter().filter(|(before, _)| !before.was_ok_by(given_up));
         return unfinished.count().min(1);
     }
-    let uncommitted = log.runs.iter().filter(|run| run.ownership == Some(ownership)).filter(|run| {
-        run.ended.is_some_and(|(ended, _)| {
-            disturbances.iter().any(|one| ended > one.from.saturating_sub(window) && ended <= one.until)
-        })
-    });
+    let theirs = log.runs.iter().filter(|run| run.ownership == Some(ownership));
+    let uncommitted =
+        theirs.filter(|run| run.ended.is_some_and(|(ended, _)| windows.iter().any(|window| window.contains(&ended))));
     uncommitted.count() + 1
 }

@@ -14,8 +14,10 @@ pub(super) struct Index<'a> {
     pub(super) members: BTreeMap<&'a str, Member>,
     pub(super) disturbances: Vec<Disturbance<'a>>,
     pub(super) samples: &'a BTreeMap<String, Samples>,
-    /// When a commit was acknowledged, and how long that took.
-    round_trips: Vec<(u64, u64)>,
+    /// When a commit was acknowledged, whose, and how long that took.
+    round_trips: Vec<(u64, &'a str, u64)>,
+    /// When somebody came, went or was given something: the group was not settled.
+    unsettled: Vec<u64>,
     /// When the run was over.
     pub(super) end: u64,
 }
@@ -116,6 +118,7 @@ impl<'a> Index<'a> {
             disturbances: Vec::new(),
             samples: &history.samples,
             round_trips: Vec::new(),
+            unsettled: Vec::new(),
             end: events.last().map_or(0, |event| event.at),
         };
         for content in &history.content {
@@ -135,6 +138,17 @@ impl<'a> Index<'a> {
 
     fn add(&mut self, event: &'a Event) {
         let (at, by) = (event.at, event.by.as_str());
+        if matches!(
+            event.what,
+            What::Up { .. }
+                | What::Assigned { .. }
+                | What::Revoked { .. }
+                | What::Lost { .. }
+                | What::Signal { .. }
+                | What::Exit { .. }
+        ) {
+            self.unsettled.push(at);
+        }
         match &event.what {
             What::Start { place, value } => self.log(place).start(at, by, place.offset, value),
             What::End { place, outcome } => self.log(place).end(at, by, place.offset, *outcome),
@@ -155,7 +169,10 @@ impl<'a> Index<'a> {
                 self.each(partitions, |log| log.end_ownership(by, at));
             }
             What::CommitRequested { place } => self.log(place).commits.push((at, by, place.offset)),
-            What::CommitAcknowledged { round_trip } => self.round_trips.push((at, round_trip * 1_000)),
+            What::CommitAcknowledged { round_trip } => {
+                // In microseconds; too long to be counted is long enough.
+                self.round_trips.push((at, by, round_trip.saturating_mul(1_000)));
+            }
             What::Acked { place, value } => {
                 self.log(place).acked.entry(place.offset).or_insert((at, value));
             }
@@ -199,7 +216,8 @@ impl<'a> Index<'a> {
                 }
             }
             // A crash is found elsewhere; what it repeats is judged like a kill.
-            if member.exit.is_some_and(|(_, code, _)| code != Some(0)) {
+            let was_killed = member.signals.iter().any(|(_, signal)| *signal == Signal::Kill);
+            if !was_killed && member.exit.is_some_and(|(_, code, _)| code != Some(0)) {
                 self.disturbances.push(of_member(Kind::Killed, gone, gone));
             }
         }
@@ -241,8 +259,18 @@ impl<'a> Index<'a> {
     /// The largest commit round trip that a member saw while no broker was away, in nanoseconds.
     pub(super) fn round_trip(&self) -> Option<u64> {
         let faults = || self.disturbances.iter().filter(|disturbance| disturbance.kind == Kind::Fault);
-        let calm = self.round_trips.iter().filter(|(at, _)| !faults().any(|fault| fault.meets(*at, *at)));
-        calm.map(|(_, round_trip)| *round_trip).max()
+        let calm = self.round_trips.iter().filter(|(at, ..)| !faults().any(|fault| fault.meets(*at, *at)));
+        calm.map(|(.., round_trip)| *round_trip).max()
+    }
+
+    /// The member's last acknowledged commit before `at`, when a rebalance can have held up the next one: its answer
+    /// waits on the same connection for that of the join.
+    pub(super) fn held_up_since(&self, member: &str, at: u64, session_timeout: Duration) -> Option<u64> {
+        let theirs = self.round_trips.iter().filter(|(acknowledged, by, _)| *by == member && *acknowledged <= at);
+        let last = theirs.map(|(acknowledged, ..)| *acknowledged).max()?;
+        // A member that fell silent holds up the others until its session is over.
+        let from = last.saturating_sub(nanos(session_timeout));
+        self.unsettled.iter().any(|when| (from..at).contains(when)).then_some(last)
     }
 
     /// What disturbed a member between two moments.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::duplicates::Duplicates;
 use self::history::Index;
@@ -35,7 +35,7 @@ pub struct History {
 }
 
 /// A record that lies in a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// Where.
     pub place: Place,
@@ -50,6 +50,8 @@ pub struct Content {
 pub struct Promise {
     /// How long a finished record may wait for its commit.
     pub commit_interval: Duration,
+    /// How long a partition is fed whose commits do not get through.
+    pub max_commit_delay: Duration,
     /// The budget of a revoke; the drain gets 70 % of it.
     pub revoke_timeout: Duration,
     /// The budget of a stop.
@@ -67,6 +69,7 @@ impl Default for Promise {
     fn default() -> Self {
         Self {
             commit_interval: Duration::from_millis(100),
+            max_commit_delay: Duration::from_secs(10),
             revoke_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(30),
             session_timeout: Duration::from_secs(6),

@@ -38,6 +38,11 @@ impl Log {
         self
     }
 
+    /// Long enough for the group to have settled after what was before, and not long enough to be stuck.
+    fn settles(self) -> Self {
+        self.after(20_000)
+    }
+
     fn assigned(self, member: &str) -> Self {
         let up = self.event(member, What::Up { pid: 1 });
         up.event(member, What::Assigned { partitions: vec![(TOPIC.to_owned(), 0)] })
@@ -156,7 +161,7 @@ fn gaps_of_aborted_records_and_skips_by_a_policy_pass() {
 
 #[test]
 fn a_kill_may_repeat_what_was_not_committed_in_time_and_what_was_running() {
-    let log = Log::with(10).assigned("a").handles("a", 0..4).commits("a", 4).after(1_000);
+    let log = Log::with(10).assigned("a").settles().handles("a", 0..4).commits("a", 4).after(1_000);
     let log = log.handles("a", 4..7).starts("a", 7).killed("a");
     let log = log.after(6_000).assigned("b").handles("b", 4..10).commits("b", 10).stopped("b");
 
@@ -357,12 +362,27 @@ fn a_member_that_stops_while_the_broker_is_away_may_say_that_it_could_not_commit
 #[test]
 fn a_long_round_trip_seen_before_a_kill_widens_the_bound() {
     let log = |round_trip| {
-        let log = Log::with(3).assigned("a").event("a", What::CommitAcknowledged { round_trip });
+        let log = Log::with(3).assigned("a").settles().event("a", What::CommitAcknowledged { round_trip });
         let log = log.handles("a", 0..2).after(500).killed("a").after(6_000);
         log.assigned("b").handles("b", 0..3).commits("b", 3).stopped("b")
     };
     log(1_000_000).passes();
     log(2_000).shows(Anomaly::DupOverBound);
+}
+
+#[test]
+fn a_commit_that_a_rebalance_holds_up_widens_the_bound_as_far_as_the_feeding_goes() {
+    let log = |settled: bool, millis| {
+        let log = Log::with(5).assigned("a").handles("a", 0..2).commits("a", 2).settles();
+        let log = log.handles("a", [2]).commits("a", 3);
+        let log = if settled { log } else { log.event("b", What::Up { pid: 2 }) };
+        let log = log.handles("a", [3, 4]).after(millis).killed("a").after(6_000);
+        let log = log.assigned("b").handles("b", [3, 4]).commits("b", 5).stopped("b");
+        log.verdict().by_name().into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(log(false, 4_000), []);
+    assert_eq!(log(false, 11_000), [Anomaly::DupOverBound]);
+    assert_eq!(log(true, 4_000), [Anomaly::DupOverBound]);
 }
 
 #[test]

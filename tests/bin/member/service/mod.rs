@@ -2,6 +2,7 @@
 //! to tell from it.
 
 mod by_hand;
+mod listener;
 mod rules;
 mod work;
 
@@ -110,7 +111,7 @@ fn try_run(arguments: &MemberArguments) -> anyhow::Result<()> {
     let work = Work::new(arguments, Arc::clone(&events));
     let report = runtime.block_on(async {
         match arguments.engine {
-            Engine::Listener => anyhow::bail!("the library is not there yet"),
+            Engine::Listener => listener::run(arguments, work, Arc::clone(&events)).await,
             engine => by_hand::run(engine, arguments, work, Arc::clone(&events)).await,
         }
     });

@@ -1,0 +1,132 @@
+//! The member on the library: nothing but its public API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kafka_listener::extract::{RawPayload, State};
+use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
+use kafka_listener::{ListenerRegistry, RecordMetadata, TopicPartition, kafka_listener, listener};
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use serde::Deserialize;
+use support::event::{EventLog, Place, What, value_of};
+
+use super::work::{ToldToFail, Work, write};
+use super::{MemberArguments, Payload};
+
+/// The part of an order that identifies it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Order {
+    order_id: String,
+}
+
+#[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
+async fn raw(payload: RawPayload, meta: RecordMetadata, State(work): State<Work>) -> Result<(), ToldToFail> {
+    work.handle(place(&meta), value_of(payload.as_bytes())).await
+}
+
+#[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
+async fn order(order: Order, meta: RecordMetadata, State(work): State<Work>) -> Result<(), ToldToFail> {
+    work.handle(place(&meta), order.order_id).await
+}
+
+fn place(meta: &RecordMetadata) -> Place {
+    Place::new(meta.topic(), meta.partition(), meta.offset())
+}
+
+/// Runs the listener until a signal; the answer is the report in words.
+pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<EventLog>) -> anyhow::Result<String> {
+    metrics::set_global_recorder(RoundTrips(Arc::clone(&events)))?;
+    let mut builder = ListenerRegistry::builder()
+        .config_str("")
+        .environment(false)
+        .without_discovery()
+        .register(match arguments.payload {
+            Payload::Raw => listener!(raw),
+            Payload::Order => listener!(order),
+        })
+        .state(work)
+        .rebalance_listener(Hooks(events))
+        .set("kafka.bootstrap_servers", arguments.bootstrap.split(',').collect::<Vec<_>>())
+        .set("kafka.client_id", arguments.name.as_str())
+        .set("app.topic", arguments.topic.as_str())
+        .set("app.group", arguments.group.as_str());
+    for (path, value) in &arguments.settings {
+        builder = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Ok(number), _) => builder.set(path, number),
+            (_, Ok(flag)) => builder.set(path, flag),
+            _ => builder.set(path, value.as_str()),
+        };
+    }
+    let report = builder.run().await?;
+    let words = report.to_string();
+    report.into_result()?;
+    Ok(words)
+}
+
+/// Writes every rebalance down.
+#[derive(Debug)]
+struct Hooks(Arc<EventLog>);
+
+#[async_trait]
+impl RebalanceListener for Hooks {
+    async fn on_partitions_assigned(&self, assigned: Partitions) -> Vec<StartOffset> {
+        write(&self.0, What::Assigned { partitions: pairs(&assigned.partitions) });
+        Vec::new()
+    }
+
+    async fn on_partitions_revoked_before_commit(&self, revoked: Partitions) {
+        write(&self.0, What::Revoking { partitions: pairs(&revoked.partitions) });
+    }
+
+    async fn on_partitions_revoked_after_commit(&self, revoked: Partitions) {
+        write(&self.0, What::Revoked { partitions: pairs(&revoked.partitions) });
+    }
+
+    async fn on_partitions_lost(&self, lost: Partitions) {
+        write(&self.0, What::Lost { partitions: pairs(&lost.partitions) });
+    }
+}
+
+fn pairs(partitions: &[TopicPartition]) -> Vec<(String, i32)> {
+    partitions.iter().map(|partition| (partition.topic().to_owned(), partition.partition())).collect()
+}
+
+/// Takes from the library's metrics how long each commit took.
+#[derive(Debug)]
+struct RoundTrips(Arc<EventLog>);
+
+#[derive(Debug)]
+struct RoundTrip(Arc<EventLog>);
+
+impl HistogramFn for RoundTrip {
+    fn record(&self, seconds: f64) {
+        let round_trip = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).as_micros();
+        write(&self.0, What::CommitAcknowledged { round_trip: u64::try_from(round_trip).unwrap_or(u64::MAX) });
+    }
+}
+
+impl Recorder for RoundTrips {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        if key.name() == "kafka_listener_commit_seconds" {
+            Histogram::from_arc(Arc::new(RoundTrip(Arc::clone(&self.0))))
+        } else {
+            Histogram::noop()
+        }
+    }
+}
