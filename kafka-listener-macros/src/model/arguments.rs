@@ -1,3 +1,7 @@
+//! Every rule for the attribute's values, one message each.
+//!
+//! Literals are judged here; constants become checks for the compiler.
+
 use std::collections::HashSet;
 
 use proc_macro2::Ident;

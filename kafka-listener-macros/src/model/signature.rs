@@ -1,3 +1,7 @@
+//! Every rule for the function that can be judged without knowing types, one message each.
+//!
+//! Knows some types by name, to refuse payloads that would compile and not do what was meant.
+
 use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::visit::Visit;

@@ -1,3 +1,7 @@
+//! `ConsumerRecord<T>`: Spring's word for a payload with everything around it.
+//!
+//! A payload and not an extractor, because it decodes; any payload fits in it.
+
 use std::fmt;
 
 use bytes::Bytes;

@@ -1,3 +1,7 @@
+//! `Headers`: all headers of the record, read in place.
+//!
+//! Nothing is decoded before it is asked for, and nothing is assumed to be text.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::str::Utf8Error;

@@ -1,3 +1,7 @@
+//! `Key<K>`: the record's key as text, bytes or a type of the user's.
+//!
+//! Apart from [`FromRecord`], so that `Option` can mean a null key for every key type at once.
+
 use super::FromRecord;
 use crate::decode::DecodeError;
 use crate::record::RecordContext;

@@ -1,3 +1,7 @@
+//! `RecordMetadata`: coordinates of the record and names of who handles it.
+//!
+//! Shares all its strings, so that taking it costs no allocation.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;

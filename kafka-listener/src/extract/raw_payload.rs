@@ -1,3 +1,7 @@
+//! `RawPayload`: for listeners that decode for themselves, or not at all.
+//!
+//! The only payload whose bytes may be borrowed while the listener runs.
+
 use std::fmt;
 
 use bytes::Bytes;

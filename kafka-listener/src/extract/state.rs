@@ -1,3 +1,7 @@
+//! `State<S>`: services of the application, injected by type.
+//!
+//! What a listener takes is declared, so that a state that nobody gave fails the start and never a record.
+
 use std::any::type_name;
 
 use super::FromRecord;
