@@ -20,6 +20,7 @@ struct Answer {
     serial: Serial,
     is_final: bool,
     code: i32,
+    generation_is_over: bool,
     sent_at: Instant,
     now: Instant,
 }
@@ -31,19 +32,12 @@ impl CommitCoordinator {
             return Vec::new();
         };
         let Outstanding { is_final, sent_at, entries, .. } = self.outstanding.swap_remove(index);
+        let codes: Vec<i32> = entries.iter().map(|entry| code_of(answer, &entry.topic_partition)).collect();
+        let generation_is_over = self.is_generation_over(&codes, sent_at, now) && !is_final;
+        let confirmed = codes.contains(&code::NO_ERROR);
         let mut events = Vec::with_capacity(entries.len());
-        let mut confirmed = false;
-        for entry in entries {
-            let code = match answer {
-                Err(code) => *code,
-                // A partition that the answer leaves out is in doubt, not committed.
-                Ok(codes) => codes
-                    .iter()
-                    .find(|(topic_partition, _)| *topic_partition == entry.topic_partition)
-                    .map_or(code::LOCAL_INTR, |(_, code)| *code),
-            };
-            confirmed |= code == code::NO_ERROR;
-            events.push(self.settle(entry, &Answer { serial, is_final, code, sent_at, now }));
+        for (entry, code) in entries.into_iter().zip(codes) {
+            events.push(self.settle(entry, &Answer { serial, is_final, code, generation_is_over, sent_at, now }));
         }
         if let Membership::Doubted { since, refused, not_before } = &mut self.membership
             && serial > *since
@@ -60,8 +54,6 @@ impl CommitCoordinator {
     }
 
     fn settle(&mut self, entry: Entry, answer: &Answer) -> CommitEvent {
-        let in_rebalance = self.rebalancing || answer.is_final;
-        let grace = self.policy.generation_grace;
         let Some(partition) = self.partitions.get_mut(&entry.topic_partition) else {
             return CommitEvent::Ignored { topic_partition: entry.topic_partition, epoch: entry.epoch };
         };
@@ -69,18 +61,32 @@ impl CommitCoordinator {
         let event = if partition.epoch != entry.epoch || answer.serial < partition.acknowledged_by {
             partition.take_outdated(entry, answer)
         } else {
-            partition.take(entry, answer, in_rebalance, grace)
+            partition.take(entry, answer)
         };
         self.any_asked |= partition.asked_since.is_some();
         event
     }
+
+    /// Whether `ILLEGAL_GENERATION` means the end of the membership. Any other code tells that it goes on.
+    fn is_generation_over(&mut self, codes: &[i32], sent_at: Instant, now: Instant) -> bool {
+        if !codes.contains(&code::ILLEGAL_GENERATION) {
+            self.generation_over_since = None;
+            return false;
+        }
+        let since = *self.generation_over_since.get_or_insert(now);
+        // Counted to the sending: the answer may have waited behind a join for as long as the slowest member takes.
+        !self.rebalancing && sent_at.saturating_since(since) >= self.policy.generation_grace
+    }
 }
 
 impl Partition {
-    fn take(&mut self, entry: Entry, answer: &Answer, in_rebalance: bool, grace: Duration) -> CommitEvent {
+    fn take(&mut self, entry: Entry, answer: &Answer) -> CommitEvent {
         let Entry { topic_partition, epoch, offset, asked_since } = entry;
         let code = answer.code;
-        let verdict = self.verdict(answer, in_rebalance, grace);
+        let verdict = match Verdict::of(code) {
+            Verdict::GenerationOver if answer.generation_is_over => Verdict::Fenced,
+            verdict => verdict,
+        };
         if verdict == Verdict::Committed {
             self.acknowledged = Some(offset);
             self.acknowledged_by = answer.serial;
@@ -125,18 +131,6 @@ impl Partition {
         CommitEvent::Overtaken { topic_partition, offset }
     }
 
-    fn verdict(&mut self, answer: &Answer, in_rebalance: bool, grace: Duration) -> Verdict {
-        let verdict = Verdict::of(answer.code);
-        if verdict != Verdict::GenerationOver {
-            self.refusals.generation_over_since = None;
-            return verdict;
-        }
-        let since = *self.refusals.generation_over_since.get_or_insert(answer.now);
-        // Counted to the sending: the answer may have waited behind a join for as long as the slowest member takes.
-        let is_echo = in_rebalance || answer.sent_at.saturating_since(since) < grace;
-        if is_echo { Verdict::Retriable } else { Verdict::Fenced }
-    }
-
     fn refuse(&mut self, answer: &Answer, first: Duration, max: Duration) {
         let refusals = &mut self.refusals;
         let delay = doubled(first, max, refusals.count);
@@ -154,6 +148,14 @@ impl Partition {
                 self.sent_since = earlier(self.sent_since, entry.asked_since);
             }
         }
+    }
+}
+
+/// A partition that the answer leaves out is in doubt, not committed.
+fn code_of(answer: &CommitAnswer, topic_partition: &TopicPartition) -> i32 {
+    match answer {
+        Err(code) => *code,
+        Ok(codes) => codes.iter().find(|(of, _)| of == topic_partition).map_or(code::LOCAL_INTR, |(_, code)| *code),
     }
 }
 

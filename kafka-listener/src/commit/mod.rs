@@ -131,6 +131,8 @@ pub(crate) struct CommitCoordinator {
     finished_since_asked: u64,
     held_until: Option<Instant>,
     rebalancing: bool,
+    /// Since when every answer has been `ILLEGAL_GENERATION`.
+    generation_over_since: Option<Instant>,
     membership: Membership,
 }
 
@@ -158,6 +160,7 @@ impl CommitCoordinator {
             finished_since_asked: 0,
             held_until: None,
             rebalancing: false,
+            generation_over_since: None,
             membership: Membership::Confirmed,
         }
     }
@@ -229,9 +232,7 @@ impl CommitCoordinator {
     /// begin of a close. `ILLEGAL_GENERATION` is then retried however long it takes.
     pub(crate) fn set_rebalancing(&mut self, rebalancing: bool) {
         self.rebalancing = rebalancing;
-        for partition in self.partitions.values_mut() {
-            partition.refusals.generation_over_since = None;
-        }
+        self.generation_over_since = None;
     }
 
     /// The process may have been away for longer than its membership lasts: the next request goes out at once and

@@ -36,8 +36,6 @@ pub(super) struct Refusals {
     pub(super) count: u32,
     pub(super) last: Option<Refusal>,
     pub(super) not_before: Option<Instant>,
-    /// When `ILLEGAL_GENERATION` came first.
-    pub(super) generation_over_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]

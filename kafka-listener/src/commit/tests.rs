@@ -349,6 +349,18 @@ fn an_answer_that_waited_behind_a_join_does_not_end_the_grace() {
 }
 
 #[test]
+fn an_answer_about_another_partition_tells_that_the_membership_goes_on() {
+    let mut bench = Bench::with(AckMode::Record);
+    let serial = bench.done(0, 20).sends(&[(0, 20)]);
+    bench.answer(serial, &Err(code::ILLEGAL_GENERATION));
+    let serial = bench.done(1, 20).sends(&[(1, 20)]);
+    bench.wait(60_000).ok(serial);
+    let serial = bench.sends(&[(0, 20)]);
+    let events = bench.answer(serial, &Err(code::ILLEGAL_GENERATION));
+    assert!(matches!(events[..], [CommitEvent::Retrying { .. }]), "{events:?}");
+}
+
+#[test]
 fn an_illegal_generation_is_retried_for_as_long_as_a_rebalance_of_ours_lasts() {
     let mut bench = Bench::batch();
     bench.done(0, 20).commits.set_rebalancing(true);

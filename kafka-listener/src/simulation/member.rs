@@ -771,7 +771,9 @@ impl Assigned {
         if !matches!(scenario.policy.ack_mode, AckMode::Record | AckMode::Batch) {
             return Ok(());
         }
-        let patience = scenario.policy.max_commit_delay + scenario.policy.commit_interval + scenario.longest_step * 2;
+        // Nothing is asked for while a revoke waits for its drain.
+        let asked_late = scenario.revoke_timeout + scenario.policy.commit_interval + scenario.longest_step * 2;
+        let patience = scenario.policy.max_commit_delay + asked_late;
         match self.unacknowledged.front() {
             Some((watermark, reached)) if world.now.saturating_since(woke.max(*reached)) > patience => {
                 broken(Anomaly::FedWhileStalled, format!("{watermark} was reached at {reached:?}, now {:?}", world.now))
