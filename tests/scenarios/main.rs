@@ -1,4 +1,6 @@
 //! Behaviour on a real Kafka: one binary, a module per behaviour.
+#![expect(clippy::unwrap_used, reason = "where a test cannot go on it fails, helpers included")]
 
 mod broker;
 mod fan_out;
+mod members;

@@ -1,15 +1,13 @@
 //! Runs, keeps what the verdict rests on, and says the verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::json;
-use support::Isolation;
 use support::broker::target_directory;
-use support::checker::{self, Content, History, Promise, Verdict};
-use support::event::{self, Place, value_of};
+use support::checker::{self, History, Promise, Verdict};
 
 use super::run::{self, Finished, TOPIC};
 use super::{Options, say};
@@ -68,17 +66,7 @@ pub(crate) fn judge_again(directory: &Path) -> anyhow::Result<bool> {
 
 /// Reads the topic from its start with a reader of its own, and keeps that with the committed offsets.
 async fn keep(finished: &Finished, directory: &Path) -> anyhow::Result<()> {
-    let committed = finished.cluster.read_topic_with(TOPIC, Isolation::ReadCommitted).await?;
-    let committed: BTreeSet<(i32, i64)> = committed.iter().map(|record| (record.partition, record.offset)).collect();
-    let everything = finished.cluster.read_topic_with(TOPIC, Isolation::ReadUncommitted).await?;
-    let content: Vec<Content> = everything
-        .into_iter()
-        .map(|record| Content {
-            value: value_of(record.payload.as_deref()),
-            aborted: !committed.contains(&(record.partition, record.offset)),
-            place: Place::new(TOPIC, record.partition, record.offset),
-        })
-        .collect();
+    let content = checker::content_of(&finished.cluster, TOPIC).await?;
     fs::write(directory.join(CONTENT), serde_json::to_vec(&content)?)?;
     let samples = BTreeMap::from([(TOPIC, &finished.committed)]);
     Ok(fs::write(directory.join(SAMPLES), serde_json::to_vec(&samples)?)?)
@@ -90,15 +78,8 @@ fn judge(directory: &Path) -> anyhow::Result<Verdict> {
         let path = directory.join(name);
         fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))
     };
-    let mut events = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            events.extend(event::parse(&fs::read_to_string(path)?)?);
-        }
-    }
     let history = History {
-        events,
+        events: checker::events_in(directory)?,
         content: serde_json::from_str(&read(CONTENT)?)?,
         samples: serde_json::from_str(&read(SAMPLES)?)?,
     };

@@ -3,6 +3,7 @@
 //! It knows nothing of how the members work. Every [`Anomaly`] has a hand-made bad log in `tests.rs` that it must be
 //! found in.
 
+mod collect;
 mod commits;
 mod delivery;
 mod duplicates;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::collect::{content_of, events_in};
 pub use self::duplicates::Duplicates;
 use self::history::Index;
 use crate::event::{Event, Place};

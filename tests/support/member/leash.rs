@@ -35,3 +35,31 @@ impl Leash {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[test]
+    fn a_child_is_killed_when_the_pipe_closes_and_spared_when_it_was_let_go() {
+        let (mut tied, mut spared) = (sleeper(), sleeper());
+        let mut of_tied = Leash::tie(Pid::from_child(&tied)).unwrap();
+        let mut of_spared = Leash::tie(Pid::from_child(&spared)).unwrap();
+
+        of_spared.untie();
+        // What the kernel does when the owner is gone.
+        drop(of_tied.0.stdin.take());
+
+        assert_eq!(tied.wait().unwrap().signal(), Some(9));
+        assert!(spared.try_wait().unwrap().is_none());
+        of_tied.0.wait().unwrap();
+        spared.kill().unwrap();
+        spared.wait().unwrap();
+    }
+}
