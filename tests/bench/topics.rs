@@ -83,7 +83,8 @@ pub(crate) struct OpenLoop {
     pub(crate) warm_up: Duration,
 }
 
-/// Produces into `topic` until all measured records are acknowledged. `consuming` says when warming up may begin to end.
+/// Produces into `topic` until all measured records are acknowledged; answers how many nanoseconds after they were due the
+/// measured records were sent. `consuming` says when warming up may begin to end.
 ///
 /// Each record carries the instant at which it was *due*, not that at which it was sent, so a stall here or in the broker
 /// is counted for every record that it held up, and no subject can hide its own stalls by slowing the producer.
@@ -93,13 +94,13 @@ pub(crate) fn drive(
     partitions: i32,
     plan: OpenLoop,
     consuming: &AtomicBool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<u64>> {
     let producer = producer(kafka, &[("linger.ms", "0"), ("acks", "1")])?;
     let period = 1_000_000_000 / u64::from(plan.rate.max(1));
     let start = monotonic_nanos();
     let give_up = start + nanos(DEADLINE);
     let mut measure_from = None;
-    let mut measured = 0;
+    let mut late = Vec::with_capacity(plan.measured);
     for (due, partition) in (0_u64..).map(|n| start + n * period).zip((0..partitions).cycle()) {
         while let Some(wait) = due.checked_sub(monotonic_nanos()).filter(|wait| *wait > 0) {
             std::thread::park_timeout(Duration::from_nanos(wait));
@@ -112,13 +113,17 @@ pub(crate) fn drive(
         }
         let measure = measure_from.is_some_and(|from| due >= from);
         send(&producer, topic, partition, &order::timed_payload(measure, due))?;
-        measured += usize::from(measure);
-        if measured == plan.measured {
+        if measure {
+            late.push(monotonic_nanos().saturating_sub(due));
+        }
+        if late.len() == plan.measured {
             break;
         }
     }
     producer.flush(DEADLINE).context("finish the open loop")?;
-    producer.context().outcome()
+    producer.context().outcome()?;
+    late.sort_unstable();
+    Ok(late)
 }
 
 fn producer(kafka: &Kafka, settings: &[(&str, &str)]) -> anyhow::Result<ThreadedProducer<Deliveries>> {

@@ -7,4 +7,4 @@ mod usage;
 
 pub(crate) use self::allocations::{CountingAllocator, allocations};
 pub(crate) use self::ledger::{Ledger, handled};
-pub(crate) use self::usage::{cpu_time, monotonic_nanos, peak_resident_bytes};
+pub(crate) use self::usage::{Usage, monotonic_nanos, peak_resident_bytes};

@@ -6,16 +6,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 
-/// User and system time of this process, all threads, finished ones included.
-pub(crate) fn cpu_time() -> Duration {
-    // SAFETY: `getrusage` fills the struct that it is given; all zeros is a valid one.
-    #[expect(unsafe_code, reason = "the standard library has no CPU clock of the process")]
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    };
-    of(usage.ru_utime) + of(usage.ru_stime)
+/// What this process, all threads, finished ones included, has taken from the machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// User and system time.
+    pub(crate) cpu: Duration,
+    /// How often a thread went to sleep.
+    pub(crate) sleeps: u64,
+}
+
+impl Usage {
+    pub(crate) fn now() -> Self {
+        // SAFETY: `getrusage` fills the struct that it is given; all zeros is a valid one.
+        #[expect(unsafe_code, reason = "the standard library has no CPU clock of the process")]
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+            usage
+        };
+        Self { cpu: of(usage.ru_utime) + of(usage.ru_stime), sleeps: usage.ru_nvcsw.unsigned_abs() }
+    }
 }
 
 /// Nanoseconds of the monotonic clock, comparable between processes, which `Instant` is not.
@@ -42,11 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_takes_cpu_time_and_memory() {
-        let (cpu, clock) = (cpu_time(), monotonic_nanos());
+    fn work_takes_cpu_time_and_memory_and_waiting_is_a_sleep() {
+        let (before, clock) = (Usage::now(), monotonic_nanos());
         let filled = std::hint::black_box(vec![1_u8; 64 << 20]);
         assert!(filled.iter().map(|byte| u64::from(*byte)).sum::<u64>() > 0);
-        assert!(cpu_time() > cpu);
+        std::thread::park_timeout(Duration::from_millis(1));
+        let after = Usage::now();
+        assert!(after.cpu > before.cpu);
+        assert!(after.sleeps > before.sleeps);
         assert!(monotonic_nanos() > clock);
         assert!(peak_resident_bytes().unwrap() >= 64 << 20);
     }

@@ -2,6 +2,7 @@
 //! handler, and prints what it took as one line of JSON.
 
 mod client;
+mod listener;
 mod poll_loop;
 mod stream_loop;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Ledger, allocations, cpu_time, peak_resident_bytes};
+use crate::measure::{Ledger, Usage, allocations, peak_resident_bytes};
 use crate::statistics::quantile;
 
 /// The line by which a subject says that it has handled its first record.
@@ -31,6 +32,8 @@ pub(crate) enum Subject {
     Loop,
     /// A hand-written `StreamConsumer::recv` loop.
     Stream,
+    /// kafka-listener.
+    Listener,
 }
 
 impl Subject {
@@ -38,6 +41,7 @@ impl Subject {
         match self {
             Self::Loop => "loop",
             Self::Stream => "stream",
+            Self::Listener => "listener",
         }
     }
 }
@@ -70,6 +74,8 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
     /// User and system time of all threads between the marks.
     pub(crate) cpu_micros_per_record: f64,
+    /// How often a thread went to sleep, the bench's own thread included (once a millisecond).
+    pub(crate) sleeps_per_record: f64,
     pub(crate) peak_resident_mib: f64,
     /// Of Rust code, what decoding takes included.
     pub(crate) allocations_per_record: f64,
@@ -150,6 +156,7 @@ fn start(assignment: &Assignment) -> Failure {
         let result = match assignment.subject {
             Subject::Loop => poll_loop::run(&assignment),
             Subject::Stream => stream_loop::run(&assignment),
+            Subject::Listener => listener::run(&assignment),
         };
         let err = result.err().unwrap_or_else(|| anyhow::anyhow!("the subject ended before everything was measured"));
         // Nobody listens once everything is measured.
@@ -164,7 +171,7 @@ type Failure = std::sync::mpsc::Receiver<anyhow::Error>;
 #[derive(Debug)]
 struct Mark {
     at: Instant,
-    cpu: Duration,
+    usage: Usage,
     allocations: u64,
     count: u64,
 }
@@ -172,7 +179,7 @@ struct Mark {
 impl Mark {
     fn now() -> Self {
         let count = Ledger::open(0).count();
-        Self { at: Instant::now(), cpu: cpu_time(), allocations: allocations(), count }
+        Self { at: Instant::now(), usage: Usage::now(), allocations: allocations(), count }
     }
 
     fn since(&self, from: &Self, latencies: &[u64]) -> anyhow::Result<Figures> {
@@ -183,7 +190,8 @@ impl Mark {
         Ok(Figures {
             records,
             seconds: self.at.duration_since(from.at).as_secs_f64(),
-            cpu_micros_per_record: self.cpu.saturating_sub(from.cpu).as_secs_f64() * 1e6 * per_record,
+            cpu_micros_per_record: self.usage.cpu.saturating_sub(from.usage.cpu).as_secs_f64() * 1e6 * per_record,
+            sleeps_per_record: to_f64(self.usage.sleeps - from.usage.sleeps) * per_record,
             peak_resident_mib: to_f64(peak_resident_bytes()?) / to_f64(1 << 20),
             allocations_per_record: to_f64(self.allocations - from.allocations) * per_record,
             latency: (!latencies.is_empty()).then(|| Latency {
