@@ -261,10 +261,13 @@ impl CommitCoordinator {
             if not_before.is_some_and(|not_before| now < not_before) {
                 return None;
             }
+            // One good answer is enough, so those that are refused come in only where there is nobody else.
             let standing = |(key, partition): (&TopicPartition, &Partition)| {
                 Some((key.clone(), partition.epoch, partition.standing()?))
             };
-            let offsets = self.partitions.iter().filter_map(standing).collect();
+            let (refused, others) = by_refusal(self.partitions.iter().filter(|(_, one)| one.standing().is_some()));
+            let asked = if others.is_empty() { next_refused(refused) } else { others };
+            let offsets = asked.into_iter().filter_map(standing).collect();
             return self.send(offsets, false, now);
         }
         if !self.any_asked || self.held_until.is_some_and(|until| now < until) {
@@ -275,8 +278,12 @@ impl CommitCoordinator {
                 && partition.is_behind()
                 && partition.refusals.not_before.is_none_or(|not_before| not_before <= now)
         });
-        let offsets = asked.filter_map(|(key, partition)| Some((key.clone(), partition.epoch, partition.watermark?)));
-        let offsets = offsets.collect();
+        let (refused, others) = by_refusal(asked);
+        let asked = if refused.is_empty() { others } else { next_refused(refused) };
+        let behind = |(key, partition): (&TopicPartition, &Partition)| {
+            Some((key.clone(), partition.epoch, partition.watermark?))
+        };
+        let offsets = asked.into_iter().filter_map(behind).collect();
         self.send(offsets, false, now)
     }
 
@@ -390,6 +397,22 @@ impl CommitCoordinator {
     fn current(&mut self, topic_partition: &TopicPartition, epoch: Epoch) -> Option<&mut Partition> {
         self.partitions.get_mut(topic_partition).filter(|partition| partition.epoch == epoch)
     }
+}
+
+type Asked<'p> = Vec<(&'p TopicPartition, &'p Partition)>;
+
+/// Those that the broker refused when they were sent last, and the others.
+///
+/// Where the broker refuses one partition of a request, librdkafka 2.12 puts its error on all of them
+/// (`rd_kafka_cgrp_update_committed_offsets`). So who was refused is sent alone: then the answer is its own, and it holds
+/// up nobody else.
+fn by_refusal<'p>(asked: impl Iterator<Item = (&'p TopicPartition, &'p Partition)>) -> (Asked<'p>, Asked<'p>) {
+    asked.partition(|(_, partition)| partition.is_refused())
+}
+
+/// The refused partition whose turn it is, alone.
+fn next_refused(refused: Asked<'_>) -> Asked<'_> {
+    refused.into_iter().min_by_key(|(_, partition)| partition.refusals.not_before).into_iter().collect()
 }
 
 #[cfg(test)]

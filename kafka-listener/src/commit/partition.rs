@@ -1,5 +1,6 @@
 //! What the coordinator remembers of one partition and of one request that waits for its answer.
 
+use super::verdict::Verdict;
 use super::{Serial, code};
 use crate::clock::Instant;
 use crate::epoch::Epoch;
@@ -73,6 +74,11 @@ impl Partition {
     /// Finished work is in no request that waits for its answer.
     pub(super) fn has_news(&self) -> bool {
         self.is_behind() && self.watermark > self.sent
+    }
+
+    /// The last answer named this partition as one that the broker does not commit.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusals.last.is_some_and(|refusal| Verdict::of(refusal.code) == Verdict::Failed)
     }
 
     /// What confirms the membership: what is done, else what is committed, else where reading started.

@@ -310,6 +310,29 @@ fn a_partition_that_is_refused_does_not_freeze_the_others() {
 }
 
 #[test]
+fn an_error_that_was_put_on_all_partitions_of_a_request_stays_with_the_one_it_is_about() {
+    let mut bench = Bench::batch();
+    let together = bench.done(0, 20).done(1, 20).sends(&[(0, 20), (1, 20)]);
+    bench.codes(together, &[(0, 3), (1, 3)]);
+    // Each is asked about alone, and only one of them is at fault.
+    bench.wait(1_000);
+    let mut acknowledged = 0;
+    for _ in 0..2 {
+        let request = bench.tick().expect("each is sent again");
+        let [(key, _, _)] = &request.offsets[..] else { panic!("{request:?}") };
+        let code = if key.partition() == 0 { 3 } else { 0 };
+        let events = bench.codes(request.serial, &[(key.partition(), code)]);
+        acknowledged += events.iter().filter(|event| matches!(event, CommitEvent::Committed { .. })).count();
+    }
+    assert_eq!(acknowledged, 1);
+    assert_eq!(bench.acknowledged(1), 20);
+    // From here on the good one goes on without the other, which comes alone when its time has come.
+    let serial = bench.done(0, 30).done(1, 30).wait(100).sends(&[(1, 30)]);
+    bench.codes(serial, &[(1, 0)]);
+    bench.done(1, 40).wait(10_000).sends(&[(0, 30)]);
+}
+
+#[test]
 fn a_partition_that_the_answer_leaves_out_is_in_doubt() {
     let mut bench = Bench::batch();
     let serial = bench.done(0, 20).done(1, 20).sends(&[(0, 20), (1, 20)]);
@@ -592,4 +615,21 @@ fn a_refused_confirmation_is_repeated_ever_more_slowly_and_a_rebalance_confirms_
     bench.commits.confirm_membership();
     assert!(bench.commits.is_membership_confirmed());
     bench.sends_nothing();
+}
+
+#[test]
+fn a_refused_partition_does_not_keep_the_membership_in_doubt() {
+    let mut bench = Bench::batch();
+    let together = bench.done(0, 20).done(1, 20).sends(&[(0, 20), (1, 20)]);
+    bench.codes(together, &[(0, 3), (1, 3)]);
+    bench.commits.doubt_membership();
+    for _ in 0..2 {
+        let request = bench.wait(5_000).tick().expect("the membership is asked for");
+        let [(key, _, _)] = &request.offsets[..] else { panic!("{request:?}") };
+        bench.codes(request.serial, &[(key.partition(), if key.partition() == 0 { 3 } else { 0 })]);
+        if bench.commits.is_membership_confirmed() {
+            return;
+        }
+    }
+    panic!("the good partition was not asked about");
 }
