@@ -230,6 +230,19 @@ fn an_ended_epoch_reports_and_commits_nothing() {
 }
 
 #[test]
+fn a_commit_of_an_older_epoch_that_was_stored_last_is_written_over() {
+    let mut bench = Bench::batch();
+    let next = Epoch::FIRST.next();
+    let serial = bench.done(0, 20).sends(&[(0, 20)]);
+    bench.commits.assign(key(0), next, Some(offset(12)));
+    bench.ok(serial);
+    // The broker may hold 20 now, which in another log is not done.
+    assert!(bench.commits.progress(&key(0), next, Some(offset(12)), 1));
+    let request = bench.wait(100).tick().unwrap();
+    assert_eq!(request.offsets, [(key(0), next, offset(12))]);
+}
+
+#[test]
 fn an_answer_for_a_partition_that_is_gone_is_ignored() {
     let mut bench = Bench::batch();
     let serial = bench.done(0, 20).sends(&[(0, 20)]);
