@@ -18,9 +18,11 @@ use crate::ownership::OwnerKey;
 use crate::record::TopicPartition;
 use crate::worker::{HandOver, PartitionControl, gate, work};
 
-/// librdkafka starts no new partition while a commit is outstanding: none is sent before the new partitions deliver or
-/// this has passed.
-const COMMIT_HOLD: Duration = Duration::from_secs(1);
+/// librdkafka starts no new partition while a commit is outstanding, so that commits one after the other would starve
+/// it: after an assign it gets this long without one. Short, as what is finished meanwhile is not committed.
+const COMMIT_HOLD: Duration = Duration::from_millis(20);
+/// The same when a commit is outstanding at the assign: its answer is waited for, and then the time above.
+const COMMIT_HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where one new partition starts.
 #[derive(Clone, Debug)]
@@ -73,8 +75,7 @@ impl PollLoop {
         }
         self.commits.set_rebalancing(false);
         if !assigned.is_empty() {
-            self.commits.hold_until(began + COMMIT_HOLD);
-            self.commit_hold = Some(began + COMMIT_HOLD);
+            self.hold_commits();
         }
         self.note_membership();
         self.publish_assignment();
@@ -82,6 +83,20 @@ impl PollLoop {
         let took = Instant::now().saturating_since(began);
         self.parts.listener.metrics.rebalance("assigned", took, self.partitions.len());
         self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));
+    }
+
+    /// Lets librdkafka start the new partitions before the next commit.
+    fn hold_commits(&mut self) {
+        self.is_hold_open = self.commits.outstanding_since().is_some();
+        let hold = if self.is_hold_open { COMMIT_HOLD_LIMIT } else { COMMIT_HOLD };
+        self.commits.hold_until(Instant::now() + hold);
+    }
+
+    /// The commit that was outstanding at the assign has been answered.
+    pub(super) fn shorten_commit_hold(&mut self) {
+        if std::mem::take(&mut self.is_hold_open) {
+            self.commits.hold_until(Instant::now() + COMMIT_HOLD);
+        }
     }
 
     /// A group in the middle of a rebalance may assign partitions to a member that is about to leave. They are taken,

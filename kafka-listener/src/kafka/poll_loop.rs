@@ -26,6 +26,8 @@ use crate::worker::{ListenerContext, gate};
 const LONGEST_PARK: Duration = Duration::from_millis(50);
 /// Every queue is looked at this often, whether its callback has fired or not: a missed edge would stall a partition.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Progress is looked at and commits are decided this often at most: they take time per partition, and turns are many.
+const COMMIT_STEP: Duration = Duration::from_millis(10);
 /// Events served in one turn before the queues get theirs.
 const EVENTS_PER_TURN: usize = 64;
 
@@ -65,7 +67,9 @@ pub(super) struct PollLoop {
     pub(super) is_client_dead: bool,
     pub(super) ending: Ending,
     pub(super) swept_at: Instant,
-    pub(super) commit_hold: Option<Instant>,
+    commits_due: Instant,
+    /// Commits are held until the one that was outstanding at the last assign is answered.
+    pub(super) is_hold_open: bool,
     pub(super) log_limit: super::supervise::LogLimit,
 }
 
@@ -119,7 +123,8 @@ impl PollLoop {
             is_client_dead: false,
             ending: Ending::default(),
             swept_at: now,
-            commit_hold: None,
+            commits_due: now,
+            is_hold_open: false,
             log_limit: super::supervise::LogLimit::default(),
             parts,
         })
@@ -209,14 +214,14 @@ impl PollLoop {
 
     /// Takes answers, passes the workers' progress on, sends what is due.
     pub(super) fn serve_commits(&mut self) {
-        let now = Instant::now();
-        self.serve_commit_answers(Duration::ZERO);
-        if let Some(until) = self.commit_hold
-            && (now >= until || self.partitions.iter().all(|partition| partition.tracker.expected().is_some()))
-        {
-            self.commit_hold = None;
-            self.commits.release_hold();
+        if self.client.has_commit_answer() {
+            self.serve_commit_answers(Duration::ZERO);
         }
+        let now = Instant::now();
+        if now < self.commits_due && !self.parts.listener.commits_each_record {
+            return;
+        }
+        self.commits_due = now + COMMIT_STEP.min(self.parts.settings.commit_interval / 4);
         for partition in &mut self.partitions {
             let (watermark, finished) = partition.take_progress();
             self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
@@ -261,6 +266,7 @@ impl PollLoop {
             let answered = if codes.is_empty() { Err(answer.code) } else { Ok(codes) };
             let events = self.commits.answered(Serial::from_raw(answer.serial), Instant::now(), &answered);
             self.on_commit_events(events);
+            self.shorten_commit_hold();
         }
     }
 

@@ -308,6 +308,11 @@ impl Client {
         })
     }
 
+    /// Whether an answer may have come since this was asked the last time.
+    pub(crate) fn has_commit_answer(&self) -> bool {
+        self.commit_answers.ready().take()
+    }
+
     /// Takes one commit answer, waiting at most `wait`: its serial, the error of the whole request, and the partitions.
     pub(crate) fn commit_answer(&self, wait: Duration) -> Option<CommitAnswer> {
         // SAFETY: the queue is live; the event is ours and destroyed once, after its contents were copied.
