@@ -223,11 +223,6 @@ impl CommitCoordinator {
         self.held_until = Some(until);
     }
 
-    /// Ends the hold: the new partitions deliver.
-    pub(crate) fn release_hold(&mut self) {
-        self.held_until = None;
-    }
-
     /// Whether a rebalance or a close of ours is under way: from a revoke to the assign that follows it, and from the
     /// begin of a close. `ILLEGAL_GENERATION` is then retried however long it takes.
     pub(crate) fn set_rebalancing(&mut self, rebalancing: bool) {
@@ -327,7 +322,6 @@ impl CommitCoordinator {
     }
 
     /// Since when a request has been waiting for its answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the status of a rebalance that a commit holds up"))]
     pub(crate) fn outstanding_since(&self) -> Option<Instant> {
         self.outstanding.iter().map(|request| request.sent_at).min()
     }

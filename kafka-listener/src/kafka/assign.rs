@@ -38,8 +38,7 @@ impl PollLoop {
         let began = Instant::now();
         let cooperative = self.client.is_cooperative();
         let assigned = partitions.to_vec();
-        self.parts.consumer.membership.confirm(began);
-        self.commits.confirm_membership();
+        self.confirm_membership(began);
         if self.stopping {
             self.answer_while_stopping(&partitions, &assigned, cooperative);
             return;

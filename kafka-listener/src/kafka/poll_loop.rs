@@ -66,6 +66,8 @@ pub(super) struct PollLoop {
     /// librdkafka's client is dead: no commit, no call on the group makes sense any more.
     pub(super) is_client_dead: bool,
     pub(super) ending: Ending,
+    /// Since when commits have been refused as those of a member that is out of the group, with no rebalance since.
+    pub(super) fenced_at: Option<Instant>,
     pub(super) swept_at: Instant,
     commits_due: Instant,
     /// Commits are held until the one that was outstanding at the last assign is answered.
@@ -122,6 +124,7 @@ impl PollLoop {
             failed: false,
             is_client_dead: false,
             ending: Ending::default(),
+            fenced_at: None,
             swept_at: now,
             commits_due: now,
             is_hold_open: false,
@@ -179,6 +182,13 @@ impl PollLoop {
         }
     }
 
+    /// A rebalance event says that the group counts us in.
+    pub(super) fn confirm_membership(&mut self, now: Instant) {
+        self.parts.consumer.membership.confirm(now);
+        self.commits.confirm_membership();
+        self.fenced_at = None;
+    }
+
     /// Serves the main queue until it is empty or the turn's share is used up.
     pub(super) fn serve_events(&mut self) {
         for _ in 0..EVENTS_PER_TURN {
@@ -221,6 +231,7 @@ impl PollLoop {
         if now < self.commits_due && !self.parts.listener.commits_each_record {
             return;
         }
+        self.check_fence();
         self.commits_due = now + COMMIT_STEP.min(self.parts.settings.commit_interval / 4);
         for partition in &mut self.partitions {
             let (watermark, finished) = partition.take_progress();

@@ -55,8 +55,7 @@ impl PollLoop {
         let lost = self.client.assignment_lost();
         let cooperative = self.client.is_cooperative();
         let revoked = partitions.to_vec();
-        self.parts.consumer.membership.confirm(began);
-        self.commits.confirm_membership();
+        self.confirm_membership(began);
         self.commits.set_rebalancing(true);
         let held: Vec<TopicPartition> = revoked
             .iter()

@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::config::{AutoOffsetReset, MissingTopics};
 use crate::container::{Consumer, ConsumerPhase};
 use crate::offset_tracker::CommitOffset;
+use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 use crate::worker::{WorkerRequest, gate};
 
@@ -195,8 +196,19 @@ impl PollLoop {
     /// The membership is over, as a commit was told: what we hold may have another owner. librdkafka finds out by
     /// itself and revokes; until then nothing may start.
     pub(super) fn on_fenced(&mut self, topic_partition: &TopicPartition) {
+        self.fenced_at.get_or_insert_with(Instant::now);
         if let Some(partition) = self.partition_mut(topic_partition) {
-            partition.control.cancel();
+            partition.interrupt(Interrupt::Lost);
+        }
+    }
+
+    /// A member that is out of its group and hears nothing of it would be silent for ever.
+    pub(super) fn check_fence(&mut self) {
+        let session_timeout = self.parts.settings.session_timeout;
+        if self.fenced_at.is_some_and(|since| Instant::now().saturating_since(since) > session_timeout) {
+            self.fail(format!(
+                "the group refuses this member's commits and no rebalance came within session_timeout ({session_timeout:?})"
+            ));
         }
     }
 
