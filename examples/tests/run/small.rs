@@ -1,0 +1,62 @@
+//! The small examples end by themselves, and print the same every time.
+
+use crate::child::Child;
+
+#[track_caller]
+fn check(program: &str, arguments: &[&str], expected: &[&str]) {
+    let run = Child::spawn(program, arguments).finish();
+    assert!(run.status.success(), "{run:#?}");
+    assert_eq!(run.stdout, expected, "{run:#?}");
+}
+
+#[test]
+fn slack_alarm_posts_what_can_be_read_and_skips_the_rest() {
+    check(
+        env!("CARGO_BIN_EXE_slack_alarm"),
+        &[],
+        &[
+            "[#ops] disk full",
+            "[#shop] payment provider is down",
+            "[#shop] payment provider is back",
+            "skipped 1 that could not be read",
+        ],
+    );
+}
+
+#[test]
+fn slack_alarm_posts_nothing_in_the_development_profile() {
+    check(
+        env!("CARGO_BIN_EXE_slack_alarm"),
+        &["dev"],
+        &[
+            "[not posted] #ops: disk full",
+            "[not posted] #shop: payment provider is down",
+            "[not posted] #shop: payment provider is back",
+            "skipped 1 that could not be read",
+        ],
+    );
+}
+
+#[test]
+fn manual_registration_runs_the_named_listener_only() {
+    check(
+        env!("CARGO_BIN_EXE_manual_registration"),
+        &[],
+        &["running audit", "payments-0@0 100", "payments-0@1 2500", "payments-0@2 70"],
+    );
+}
+
+#[test]
+fn rebalance_hooks_carry_totals_from_member_to_member() {
+    let run = Child::spawn(env!("CARGO_BIN_EXE_rebalance_hooks"), &[]).finish();
+    assert!(run.status.success(), "{run:#?}");
+    assert_eq!(run.stdout.last().unwrap(), "400 payments add up to 20200", "{run:#?}");
+    let place = |line: &str| {
+        run.stdout.iter().position(|printed| printed.starts_with(line)).unwrap_or_else(|| panic!("no {line}: {run:#?}"))
+    };
+    // One partition moves while both members run.
+    assert!(place("first: assigned payments-") < place("first: saved payments-"));
+    assert!(place("first: saved payments-") < place("first: committed payments-"));
+    assert!(place("first: committed payments-") < place("second: assigned payments-"));
+    assert!(place("second: assigned payments-") < place("second: saved payments-"));
+}
