@@ -72,7 +72,10 @@ impl PollLoop {
         self.parts.listener.metrics.rebalance(kind, took, self.partitions.len());
         let retained =
             if self.partitions.is_empty() { String::new() } else { format!(", the others stood still {took:?}") };
-        self.log_rebalance(kind, &revoked, took, &format!("{how}{retained}"));
+        // The revoke that leaving the group brings has nothing to tell: the stop has told it.
+        if !(self.stopping && held.is_empty()) {
+            self.log_rebalance(kind, &revoked, took, &format!("{how}{retained}"));
+        }
     }
 
     /// The orderly way. Says what took how long.

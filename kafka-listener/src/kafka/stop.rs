@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ffi::Event;
 use super::poll_loop::PollLoop;
 use super::reaper;
-use super::revoke::{HookKind, Serve};
+use super::revoke::{HookKind, Serve, describe};
 use crate::clock::Instant;
 use crate::commit::CommitOutcome;
 use crate::container::{ConsumerPhase, StopRequest};
@@ -39,12 +39,18 @@ impl PollLoop {
 
     fn give_up_everything(&mut self) {
         let Some(stop) = self.parts.consumer.stop_requested() else { return };
+        let began = Instant::now();
+        let given_up = self.held();
         let drained = self.drain(&self.held(), Interrupt::Stop, stop.drain_until, Serve::Events);
         self.ending.cancelled = drained.cancelled;
+        let drain_took = Instant::now().saturating_since(began);
         // A rebalance that was served meanwhile may have taken some of them.
         self.run_hooks(HookKind::RevokedBeforeCommit, &self.held(), stop.drain_until, Serve::Events);
         let held = self.held();
+        let commit_began = Instant::now();
         let outcomes = self.final_commit(&held, stop.commit_until, Serve::Events);
+        let commit_took = Instant::now().saturating_since(commit_began);
+        let commit = describe(&outcomes);
         let uncertain = outcomes.iter().filter(|outcome| outcome.outcome != CommitOutcome::Committed);
         let uncertain = uncertain.map(|outcome| (outcome.topic_partition.clone(), outcome.outcome.to_string()));
         self.ending.uncommitted.extend(uncertain);
@@ -52,6 +58,11 @@ impl PollLoop {
         self.end_partitions(&held);
         self.publish_assignment();
         self.run_hooks(HookKind::RevokedAfterCommit, &held, stop.commit_until, Serve::Events);
+        if !given_up.is_empty() {
+            let took = Instant::now().saturating_since(began);
+            let how = format!("stopping: drain took {drain_took:?}, commit {commit_took:?}{commit}");
+            self.log_rebalance("given up", &given_up, took, &how);
+        }
     }
 
     /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
