@@ -7,6 +7,9 @@ use super::{Content, History, nanos};
 use crate::event::{Event, Outcome, Place, Signal, What};
 use crate::kafka::Samples;
 
+/// How far the traces of a rebalance in the logs may be from what it held up.
+const REBALANCE_SLACK: u64 = 1_000_000_000;
+
 /// The history, sorted for the checks.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
@@ -256,21 +259,32 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The largest commit round trip that a member saw while no broker was away, in nanoseconds.
+    /// The largest commit round trip that a member saw while no broker was away and no rebalance held it up.
     pub(super) fn round_trip(&self) -> Option<u64> {
         let faults = || self.disturbances.iter().filter(|disturbance| disturbance.kind == Kind::Fault);
-        let calm = self.round_trips.iter().filter(|(at, ..)| !faults().any(|fault| fault.meets(*at, *at)));
+        let calm = self.round_trips.iter().filter(|(at, _, round_trip)| {
+            let sent = at.saturating_sub(*round_trip);
+            !faults().any(|fault| fault.meets(sent, *at))
+                && !self.was_unsettled(sent.saturating_sub(REBALANCE_SLACK), at.saturating_add(REBALANCE_SLACK))
+        });
         calm.map(|(.., round_trip)| *round_trip).max()
     }
 
-    /// The member's last acknowledged commit before `at`, when a rebalance can have held up the next one: its answer
-    /// waits on the same connection for that of the join.
+    /// Whether somebody came, went or was given something between two moments.
+    fn was_unsettled(&self, from: u64, until: u64) -> bool {
+        // In the order of time, as the events were added.
+        let first = self.unsettled.partition_point(|when| *when < from);
+        self.unsettled.get(first).is_some_and(|when| *when < until)
+    }
+
+    /// When the member sent its last commit before `at` that was acknowledged, where a rebalance can have held up the
+    /// next one: its answer waits on the same connection for that of the join.
     pub(super) fn held_up_since(&self, member: &str, at: u64, session_timeout: Duration) -> Option<u64> {
         let theirs = self.round_trips.iter().filter(|(acknowledged, by, _)| *by == member && *acknowledged <= at);
-        let last = theirs.map(|(acknowledged, ..)| *acknowledged).max()?;
+        let (last, _, round_trip) = theirs.max_by_key(|(acknowledged, ..)| *acknowledged)?;
         // A member that fell silent holds up the others until its session is over.
-        let from = last.saturating_sub(nanos(session_timeout));
-        self.unsettled.iter().any(|when| (from..at).contains(when)).then_some(last)
+        let unsettled = self.was_unsettled(last.saturating_sub(nanos(session_timeout)), at);
+        unsettled.then(|| last.saturating_sub(*round_trip))
     }
 
     /// What disturbed a member between two moments.

@@ -245,7 +245,8 @@ fn a_repeat_after_an_orderly_handover_is_over_the_bound() {
 fn a_killed_member_that_had_never_committed_repeats_over_the_bound() {
     let log = Log::with(10).assigned("a").handles("a", 0..5).after(1_000).handles("a", 5..7).starts("a", 7);
     let log = log.killed("a").after(6_000).assigned("b").handles("b", 0..10);
-    let log = log.event("b", What::CommitAcknowledged { round_trip: 2_000 }).sampled(10).stopped("b");
+    let log = log.settles().event("b", What::CommitAcknowledged { round_trip: 2_000 }).sampled(10);
+    let log = log.settles().stopped("b");
 
     let verdict = log.verdict();
 
@@ -363,11 +364,20 @@ fn a_member_that_stops_while_the_broker_is_away_may_say_that_it_could_not_commit
 fn a_long_round_trip_seen_before_a_kill_widens_the_bound() {
     let log = |round_trip| {
         let log = Log::with(3).assigned("a").settles().event("a", What::CommitAcknowledged { round_trip });
-        let log = log.handles("a", 0..2).after(500).killed("a").after(6_000);
+        let log = log.after(2_000).handles("a", 0..2).after(500).killed("a").after(6_000);
         log.assigned("b").handles("b", 0..3).commits("b", 3).stopped("b")
     };
     log(1_000_000).passes();
     log(2_000).shows(Anomaly::DupOverBound);
+}
+
+#[test]
+fn a_round_trip_that_a_rebalance_held_up_does_not_widen_later_bounds() {
+    let log = Log::with(3).assigned("a").event("b", What::Up { pid: 2 });
+    let log = log.event("a", What::CommitAcknowledged { round_trip: 2_000_000 }).settles();
+    let log = log.event("a", What::CommitAcknowledged { round_trip: 2_000 }).after(2_000).handles("a", 0..2);
+    let log = log.after(500).killed("a").after(6_000).assigned("b").handles("b", 0..3).commits("b", 3);
+    log.stopped("b").shows(Anomaly::DupOverBound);
 }
 
 #[test]
