@@ -4,3 +4,4 @@
 mod broker;
 mod fan_out;
 mod members;
+mod stop_under_load;
