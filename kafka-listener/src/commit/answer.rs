@@ -1,4 +1,8 @@
 //! What the answer to a commit changes.
+//!
+//! librdkafka 2.12 tells a commit that failed for one partition as one that failed for all of the request, those that
+//! are stored included. So a refusal that several partitions share is nobody's yet: each is sent again at once in a
+//! request of its own, one after the other, and the answer to that counts.
 
 use std::time::Duration;
 
@@ -20,9 +24,22 @@ struct Answer {
     serial: Serial,
     is_final: bool,
     code: i32,
+    /// Other partitions of the request got the same code, and none was accepted.
+    is_shared: bool,
     generation_is_over: bool,
     sent_at: Instant,
     now: Instant,
+}
+
+impl Answer {
+    /// Whether the broker may have stored the offset although the answer is an error.
+    fn leaves_in_doubt(&self) -> bool {
+        may_have_been_applied(self.code) || (self.is_shared && Verdict::of(self.code) == Verdict::Failed)
+    }
+
+    fn refusal(&self) -> Refusal {
+        Refusal { code: self.code, at: self.now, of_final: self.is_final, is_shared: self.is_shared }
+    }
 }
 
 impl CommitCoordinator {
@@ -36,8 +53,10 @@ impl CommitCoordinator {
         let generation_is_over = self.is_generation_over(&codes, sent_at, now) && !is_final;
         let confirmed = codes.contains(&code::NO_ERROR);
         let mut events = Vec::with_capacity(entries.len());
-        for (entry, code) in entries.into_iter().zip(codes) {
-            events.push(self.settle(entry, &Answer { serial, is_final, code, generation_is_over, sent_at, now }));
+        for (entry, &code) in entries.into_iter().zip(&codes) {
+            let is_shared = !confirmed && codes.iter().filter(|other| **other == code).count() > 1;
+            let answer = Answer { serial, is_final, code, is_shared, generation_is_over, sent_at, now };
+            events.push(self.settle(entry, &answer));
         }
         if let Membership::Doubted { since, refused, not_before } = &mut self.membership
             && serial > *since
@@ -95,7 +114,7 @@ impl Partition {
             let round_trip = answer.now.saturating_since(answer.sent_at);
             return CommitEvent::Committed { topic_partition, offset, round_trip };
         }
-        self.uncertain |= may_have_been_applied(code);
+        self.uncertain |= answer.leaves_in_doubt();
         self.asked_since = earlier(self.asked_since, asked_since);
         match verdict {
             Verdict::Fenced => {
@@ -103,6 +122,12 @@ impl Partition {
                 self.fenced = true;
                 self.asked_since = None;
                 CommitEvent::Lost { topic_partition, epoch, code }
+            }
+            Verdict::Failed if answer.is_shared => {
+                // Not counted: it may be another partition's.
+                self.refusals.not_before = Some(answer.now);
+                self.refusals.last = Some(answer.refusal());
+                CommitEvent::Retrying { topic_partition, offset, code }
             }
             Verdict::Failed => {
                 self.refuse(answer, REFUSED_FIRST, REFUSED_MAX);
@@ -119,7 +144,7 @@ impl Partition {
     fn take_outdated(&mut self, entry: Entry, answer: &Answer) -> CommitEvent {
         let Entry { topic_partition, epoch, offset, asked_since } = entry;
         let same_epoch = self.epoch == epoch;
-        let harmless = !may_have_been_applied(answer.code) || self.acknowledged == Some(offset);
+        let harmless = !answer.leaves_in_doubt() || self.acknowledged == Some(offset);
         if harmless || self.fenced {
             return CommitEvent::Ignored { topic_partition, epoch };
         }
@@ -136,7 +161,7 @@ impl Partition {
         let delay = doubled(first, max, refusals.count);
         refusals.count = refusals.count.saturating_add(1);
         refusals.not_before = Some(answer.now + delay);
-        refusals.last = Some(Refusal { code: answer.code, at: answer.now, of_final: answer.is_final });
+        refusals.last = Some(answer.refusal());
     }
 
     /// What is still out there after a request of this partition was answered.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::partition::{Entry, Partition};
 use super::verdict::Verdict;
-use super::{CommitCoordinator, CommitRequest};
+use super::{CommitCoordinator, CommitRequest, by_refusal, next_refused, watermark};
 use crate::clock::Instant;
 use crate::offset_tracker::CommitOffset;
 use crate::record::TopicPartition;
@@ -95,11 +95,11 @@ impl CommitCoordinator {
                 Progress::Sent => deadline,
                 Progress::SendNow if final_is_out => deadline,
                 Progress::SendNow => {
-                    to_send.extend(partition.watermark.map(|watermark| (key.clone(), partition.epoch, watermark)));
+                    to_send.push((key, partition));
                     continue;
                 }
                 Progress::SendAgain(at) if at <= now && now < deadline && !final_is_out => {
-                    to_send.extend(partition.watermark.map(|watermark| (key.clone(), partition.epoch, watermark)));
+                    to_send.push((key, partition));
                     continue;
                 }
                 Progress::SendAgain(_) if final_is_out => deadline,
@@ -107,7 +107,11 @@ impl CommitCoordinator {
             };
             wait_until = Some(wait_until.map_or(wake, |until| until.min(wake)));
         }
-        if let Some(request) = self.send(to_send, true, now) {
+        // Those that share a request are the many: they go first, in case there is no time for more.
+        let (refused, others) = by_refusal(to_send.into_iter());
+        let to_send = if others.is_empty() { next_refused(refused) } else { others };
+        let offsets = to_send.into_iter().filter_map(watermark).collect();
+        if let Some(request) = self.send(offsets, true, now) {
             return FinalStep::Send(request);
         }
         match wait_until {
@@ -132,7 +136,11 @@ impl CommitCoordinator {
         }
         match partition.refusals.last {
             Some(refusal) if refusal.of_final && Verdict::of(refusal.code) == Verdict::Failed => {
-                Progress::Settled(CommitOutcome::Failed)
+                if refusal.is_shared {
+                    Progress::SendAgain(refusal.at)
+                } else {
+                    Progress::Settled(CommitOutcome::Failed)
+                }
             }
             Some(refusal) if refusal.of_final => Progress::SendAgain(refusal.at + RESEND_AFTER),
             _ => Progress::SendNow,

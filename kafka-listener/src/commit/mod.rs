@@ -275,10 +275,7 @@ impl CommitCoordinator {
         });
         let (refused, others) = by_refusal(asked);
         let asked = if refused.is_empty() { others } else { next_refused(refused) };
-        let behind = |(key, partition): (&TopicPartition, &Partition)| {
-            Some((key.clone(), partition.epoch, partition.watermark?))
-        };
-        let offsets = asked.into_iter().filter_map(behind).collect();
+        let offsets = asked.into_iter().filter_map(watermark).collect();
         self.send(offsets, false, now)
     }
 
@@ -409,5 +406,12 @@ fn next_refused(refused: Asked<'_>) -> Asked<'_> {
     refused.into_iter().min_by_key(|(_, partition)| partition.refusals.not_before).into_iter().collect()
 }
 
+/// What is to be committed of a partition.
+fn watermark((key, partition): (&TopicPartition, &Partition)) -> Option<(TopicPartition, Epoch, CommitOffset)> {
+    Some((key.clone(), partition.epoch, partition.watermark?))
+}
+
+#[cfg(test)]
+mod shared_refusal_tests;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,8 @@ pub(super) struct Refusal {
     pub(super) at: Instant,
     /// It was a final commit that was refused.
     pub(super) of_final: bool,
+    /// It may be that of another partition of the same request.
+    pub(super) is_shared: bool,
 }
 
 impl Partition {
@@ -76,7 +78,7 @@ impl Partition {
         self.is_behind() && self.watermark > self.sent
     }
 
-    /// The last answer named this partition as one that the broker does not commit.
+    /// The broker does not commit this partition, or refused a request that it shared: it is sent alone.
     pub(super) fn is_refused(&self) -> bool {
         self.refusals.last.is_some_and(|refusal| Verdict::of(refusal.code) == Verdict::Failed)
     }

@@ -282,6 +282,10 @@ impl Broker {
             };
             codes.push((self.topic_partitions[partition].clone(), code));
         }
+        // The client tells the refusal of one partition as that of all, those that are stored included.
+        if let Some(refusal) = codes.iter().map(|(_, code)| *code).rfind(|code| *code != code::NO_ERROR) {
+            codes.iter_mut().filter(|(_, code)| *code == code::NO_ERROR).for_each(|(_, code)| *code = refusal);
+        }
         Ok(codes)
     }
 

@@ -145,6 +145,10 @@ impl World {
     fn new(seed: u64, bug: Bug, keep_notes: bool) -> Self {
         let mut rng = Rng::new(seed);
         let scenario = Scenario::draw(&mut rng, bug);
+        Self::of(scenario, rng, keep_notes)
+    }
+
+    fn of(scenario: Scenario, rng: Rng, keep_notes: bool) -> Self {
         let broker = Broker::new(scenario.partitions);
         let ledger = Ledger::new(scenario.repeat_window(), keep_notes);
         let now = Instant::from_nanos(1_000_000_000);
@@ -376,4 +380,36 @@ fn broken_variants_are_convicted() {
     convicts(Bug::NoOwnership, &[Anomaly::Overlap]);
     convicts(Bug::FedWhileStalled, &[Anomaly::FedWhileStalled]);
     convicts(Bug::LogResetDropped, &[Anomaly::Stuck, Anomaly::Premature]);
+}
+
+/// One partition is refused for good, and all is well with the others.
+#[test]
+fn a_refused_partition_does_not_hold_up_the_commits_of_the_others() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut scenario = Scenario::draw(&mut rng, Bug::None);
+        (scenario.partitions, scenario.calm, scenario.faults, scenario.failures) = (4, true, false, 0);
+        (scenario.policy.ack_mode, scenario.slots) = (rng.pick(&[AckMode::Batch, AckMode::Record]), None);
+        let refused = usize::try_from(rng.below(0..4)).unwrap();
+        let mut world = World::of(scenario, rng, true);
+        world.broker.refused = Some(refused);
+        world.birth();
+        for _ in 0..50 {
+            (0..4).for_each(|partition| world.broker.produce(partition, 0, &mut world.ledger));
+            world.step().unwrap();
+        }
+        let patience = world.now + Duration::from_secs(5);
+        let is_open =
+            |world: &World, partition: usize| world.broker.committed[partition] < world.broker.logs[partition].goal();
+        while (0..4).any(|partition| partition != refused && is_open(&world, partition)) {
+            world.step().unwrap();
+            assert!(
+                world.now < patience,
+                "seed {seed}: {refused} is refused, and committed is {:?}\n{}",
+                world.broker.committed,
+                world.ledger.last_notes()
+            );
+        }
+        assert_eq!(world.broker.committed[refused], None, "seed {seed}");
+    }
 }
