@@ -8,7 +8,7 @@ use super::ffi::Queue;
 use super::search::Search;
 use crate::config::Limits;
 use crate::epoch::Epoch;
-use crate::offset_tracker::{CommitOffset, OffsetTracker};
+use crate::offset_tracker::{CommitOffset, OffsetTracker, next_offset_after};
 use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 use crate::worker::{HandOver, PartitionControl, gate};
@@ -34,8 +34,8 @@ pub(super) struct Partition {
     credits: Credits,
     /// Workers of earlier epochs of this assignment that still finish what they hold: the log was reset under them.
     pub(super) retired: Vec<Arc<PartitionControl>>,
-    /// Records finished when the broker last acknowledged a commit of this partition.
-    pub(super) finished_at_commit: u64,
+    /// Records whose handlers were cancelled, each with the epoch it ran in.
+    cancelled: Vec<(Arc<PartitionControl>, i64)>,
 }
 
 /// Whether records are taken out of the partition's queue.
@@ -98,7 +98,7 @@ impl Partition {
                 drained_once: false,
             },
             retired: Vec::new(),
-            finished_at_commit: 0,
+            cancelled: Vec::new(),
         }
     }
 
@@ -119,7 +119,6 @@ impl Partition {
         self.reading = Reading::On;
         self.credits.sent_records = 0;
         self.credits.sent_bytes = 0;
-        self.finished_at_commit = 0;
     }
 
     /// The offset that the next record should have, if it is known.
@@ -150,11 +149,6 @@ impl Partition {
         self.control.set_sent(credits.sent_records);
     }
 
-    /// Records handed over and not given back.
-    pub(super) fn in_flight(&self) -> u64 {
-        self.credits.sent_records.saturating_sub(self.control.returned().0)
-    }
-
     /// Takes the worker's progress into the tracker.
     pub(super) fn take_progress(&mut self) -> (Option<CommitOffset>, u64) {
         if let Some(done) = self.control.last_done() {
@@ -175,6 +169,37 @@ impl Partition {
 
     pub(super) fn interrupt(&self, interrupt: Interrupt) {
         self.controls().for_each(|control| control.interrupt(interrupt));
+    }
+
+    /// Ends the workers, and notes what their handlers are at: most of them are gone a moment later.
+    pub(super) fn cancel(&mut self, interrupt: Interrupt) {
+        for control in self.retired.iter().chain([&self.control]) {
+            let is_noted = self.cancelled.iter().any(|(noted, _)| Arc::ptr_eq(noted, control));
+            if !is_noted
+                && control.phase().is_running()
+                && let Some(offset) = control.current()
+            {
+                self.cancelled.push((Arc::clone(control), offset));
+            }
+        }
+        self.interrupt(interrupt);
+    }
+
+    /// How many records whoever gets the partition next may handle again: what is done and not acknowledged, and what
+    /// was cancelled on the way.
+    pub(super) fn possibly_repeated(&self, acknowledged: Option<CommitOffset>) -> u64 {
+        let finished = self.control.finished();
+        let uncommitted = match (self.control.last_done().map(next_offset_after), acknowledged) {
+            (None, _) => 0,
+            (Some(_), None) => finished,
+            // Gaps between offsets are no records.
+            (Some(done), Some(acknowledged)) => {
+                u64::try_from(done.get().saturating_sub(acknowledged.get())).unwrap_or(0).min(finished)
+            }
+        };
+        let unfinished =
+            |(control, offset): &&(Arc<PartitionControl>, i64)| control.last_done().is_none_or(|done| done < *offset);
+        uncommitted + self.cancelled.iter().filter(unfinished).count() as u64
     }
 
     pub(super) fn may_be_fed(&self) -> bool {

@@ -288,7 +288,6 @@ impl PollLoop {
                     self.parts.listener.metrics.commit("ok", Some(round_trip));
                     if let Some(partition) = self.partition_mut(&topic_partition) {
                         partition.control.acknowledged(offset.get());
-                        partition.finished_at_commit = partition.control.finished();
                     }
                 }
                 CommitEvent::Retrying { topic_partition, offset, code } => {

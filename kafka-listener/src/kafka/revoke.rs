@@ -107,8 +107,8 @@ impl PollLoop {
 
     /// The partitions may have another owner already: cancel, commit nothing.
     pub(super) fn lose(&mut self, held: &[TopicPartition]) -> String {
-        for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
-            partition.interrupt(Interrupt::Lost);
+        for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
+            partition.cancel(Interrupt::Lost);
         }
         self.end_partitions(held);
         let began = Instant::now();
@@ -134,9 +134,9 @@ impl PollLoop {
         };
         self.wait(until, serve, ended);
         let mut cancelled = Vec::new();
-        for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
+        for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
             if !partition.has_ended() {
-                partition.interrupt(Interrupt::SecondSignal);
+                partition.cancel(Interrupt::SecondSignal);
                 cancelled.push((partition.topic_partition.clone(), partition.control.current()));
                 tracing::warn!(
                     listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
@@ -181,13 +181,9 @@ impl PollLoop {
             .into_iter()
             .partition::<Vec<_>, _>(|partition| held.contains(&partition.topic_partition));
         self.partitions = stay;
-        for partition in gone {
-            let running = !partition.has_ended();
-            partition.interrupt(Interrupt::SecondSignal);
-            let finished = partition.control.finished();
-            let uncommitted = finished.saturating_sub(partition.finished_at_commit);
-            let is_committed = self.commits.acknowledged(&partition.topic_partition) >= partition.tracker.watermark();
-            let repeated = if is_committed { 0 } else { uncommitted } + u64::from(running && partition.in_flight() > 0);
+        for mut partition in gone {
+            partition.cancel(Interrupt::SecondSignal);
+            let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
             if repeated > 0 {
                 self.parts.listener.metrics.possibly_repeated(repeated);
             }
