@@ -83,6 +83,24 @@ fn ctrl_c_stops_under_load_without_losing_or_repeating_anything() {
     }
 }
 
+/// What the other tests rest on: a service that passes records without handling them is convicted.
+#[test]
+fn skipped_orders_count_as_lost_and_end_the_run_with_an_error() {
+    let config = concat!(env!("CARGO_TARGET_TMPDIR"), "/skip.toml");
+    std::fs::write(
+        config,
+        "listener.session_timeout = \"6s\"\n[listeners.notify_customer]\nretry.attempts = 1\non_failure = \"skip\"\n",
+    )
+    .unwrap();
+    let run = Child::spawn(SHOP, &["--config", config, "--orders", "500", "--fail-notifications", "--json"]).finish();
+    assert_eq!(run.status.code(), Some(1), "{run:#?}");
+    let report: Value = serde_json::from_str(run.stdout.last().unwrap()).unwrap();
+    let notification = &report["services"]["notification-service"];
+    assert_eq!(notification["handled"], 0, "{run:#?}");
+    assert!(report["lost"].as_u64().unwrap() > 0, "{run:#?}");
+    assert_eq!(report["lost"], notification["committed"], "{run:#?}");
+}
+
 #[test]
 fn more_orders_than_the_embedded_broker_keeps_are_refused() {
     let run = Child::spawn(SHOP, &["--orders", "100001"]).finish();

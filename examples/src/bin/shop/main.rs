@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use kafka_listener::status::ListenerStatus;
+use kafka_listener::status::{ListenerStatus, PartitionStatus};
 use kafka_listener::{ListenerRegistry, ShutdownReport};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{block_in_place, spawn_blocking};
@@ -197,13 +197,18 @@ fn row(listener: &ListenerStatus) -> Row {
         failed: listener.failed,
         retried: listener.retried,
         in_flight: partitions.iter().map(|one| one.in_flight).sum(),
-        lag: partitions.iter().map(|one| one.lag).sum::<Option<i64>>().filter(|_| !partitions.is_empty()),
+        lag: partitions.iter().map(lag).sum::<Option<i64>>().filter(|_| !partitions.is_empty()),
         partitions: partitions.len(),
         waits: failing.max_by_key(|(_, record, _)| record.age).map(|(at, record, error)| {
             let (group, offset, attempt) = (&listener.group_id, record.offset, record.attempt);
             format!("{group} waits at {at}@{offset} for {} s, attempt {attempt}: {error}", record.age.as_secs())
         }),
     }
+}
+
+/// Also for a partition whose very first record fails, so that nothing was ever committed.
+fn lag(partition: &PartitionStatus) -> Option<i64> {
+    partition.lag.or_else(|| Some(partition.end_offset? - partition.blocking.as_ref()?.offset))
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {

@@ -1,14 +1,15 @@
 //! What the groups have committed, as anybody else sees it: read from the broker by clients that join nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::cluster::{Cluster, TOPIC};
 
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// One offset per partition, from partition 0 on: the first that the group would read if it started now.
 ///
@@ -18,17 +19,42 @@ pub(crate) fn next_offsets(cluster: &Cluster, group_id: &str) -> anyhow::Result<
         ClientConfig::new().set("bootstrap.servers", &cluster.bootstrap_servers).set("group.id", group_id).create()?;
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(TOPIC, 0, cluster.partitions - 1);
-    let committed =
-        reader.committed_offsets(asked, DEADLINE).with_context(|| format!("read what `{group_id}` has committed"))?;
+    let committed = once_settled(&reader, || reader.committed_offsets(asked.clone(), DEADLINE))
+        .with_context(|| format!("read what `{group_id}` has committed"))?;
 
     let next_offset = |partition: i32| match committed.find_partition(TOPIC, partition).map(|found| found.offset()) {
         Some(Offset::Offset(offset)) => Ok(offset),
-        _ => reader
-            .fetch_watermarks(TOPIC, partition, DEADLINE)
+        _ => once_settled(&reader, || reader.fetch_watermarks(TOPIC, partition, DEADLINE))
             .map(|(begin, _)| begin)
             .with_context(|| format!("find the beginning of `{TOPIC}-{partition}`")),
     };
     (0..cluster.partitions).map(next_offset).collect()
+}
+
+/// Asks again while the cluster is finding leaders: a topic, or the first group of all, is not ready the moment that it
+/// is created.
+fn once_settled<T>(reader: &BaseConsumer, ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    const SETTLING: [RDKafkaErrorCode; 6] = [
+        RDKafkaErrorCode::NotCoordinator,
+        RDKafkaErrorCode::CoordinatorNotAvailable,
+        RDKafkaErrorCode::CoordinatorLoadInProgress,
+        RDKafkaErrorCode::LeaderNotAvailable,
+        RDKafkaErrorCode::NotLeaderForPartition,
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+    ];
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match ask() {
+            Err(error)
+                if error.rdkafka_error_code().is_some_and(|code| SETTLING.contains(&code))
+                    && Instant::now() < deadline =>
+            {
+                // The pause between two questions; the client joins no group and is given nothing.
+                drop(reader.poll(Duration::from_millis(100)));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 #[cfg(test)]
