@@ -71,6 +71,10 @@ pub(crate) struct ConsumerState {
     pub(crate) phase: ConsumerPhase,
     /// Assigned partitions.
     pub(crate) assigned: usize,
+    /// Whether the group counts this member in: from an assignment until the membership is lost.
+    pub(crate) in_group: bool,
+    /// Whether no broker can be reached.
+    pub(crate) is_cut_off: bool,
     /// Whether the wish to pause has been carried out.
     pub(crate) paused: bool,
     pub(crate) member_id: Option<Arc<str>>,

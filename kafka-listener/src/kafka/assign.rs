@@ -1,20 +1,20 @@
 //! New partitions: where they start, their queues, their workers, and only then the answer to the group.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::ffi::{PartitionOffset, RebalancePartitions};
+use super::ffi::{RebalanceKind, RebalancePartitions};
 use super::partition::{CHANNEL_CAPACITY, Partition};
 use super::poll_loop::PollLoop;
-use super::revoke::{HookKind, Serve};
+use super::start::Start;
 use crate::clock::Instant;
-use crate::config::AutoOffsetReset;
 use crate::container::ConsumerPhase;
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::ownership::OwnerKey;
+use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 use crate::worker::{HandOver, PartitionControl, gate, work};
 
@@ -24,15 +24,6 @@ const COMMIT_HOLD: Duration = Duration::from_millis(20);
 /// The same when a commit is outstanding at the assign: its answer is waited for, and then the time above.
 const COMMIT_HOLD_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where one new partition starts.
-#[derive(Clone, Debug)]
-struct Start {
-    topic_partition: TopicPartition,
-    committed: Option<i64>,
-    /// Given to librdkafka; `None`: the committed offset as librdkafka finds it, else the reset policy.
-    offset: Option<i64>,
-}
-
 impl PollLoop {
     pub(super) fn on_assign(&mut self, mut partitions: RebalancePartitions) {
         let began = Instant::now();
@@ -41,33 +32,34 @@ impl PollLoop {
         self.confirm_membership(began);
         if self.stopping {
             self.answer_while_stopping(&partitions, &assigned, cooperative);
+            self.unanswered = None;
             return;
         }
         // The group gave a partition that we hold already: what we hold is void.
         self.end_partitions(&assigned);
         self.discard_removed();
-        let mut starts = self.committed_starts(&assigned);
-        let hooks_began = Instant::now();
-        self.hook_starts(&assigned, &mut starts);
-        let hooks_took = Instant::now().saturating_since(hooks_began);
-        self.duration_starts(&mut starts);
+        let (starts, hooks_took) = self.starts_of(&assigned);
         partitions.start_at(|topic, partition| {
             let named = |start: &&Start| {
                 start.topic_partition.topic() == topic && start.topic_partition.partition() == partition
             };
-            starts.iter().find(named).and_then(|start| start.offset)
+            starts.iter().find(named).and_then(|start| start.told)
         });
         let mut prepared = Vec::with_capacity(starts.len());
         for start in starts {
             match self.prepare(&start) {
                 Ok(partition) => prepared.push((partition, start)),
-                Err(error) => return self.fail(format!("take the queue of `{}`: {error}", start.topic_partition)),
+                Err(error) => {
+                    let reason = format!("take the queue of `{}`: {error}", start.topic_partition);
+                    return self.decline(&partitions, cooperative, reason);
+                }
             }
         }
         if let Err(error) = self.client.assign(&partitions, cooperative) {
-            // The queues go; the group will hear of it when the container leaves.
-            return self.fail(format!("take over the assigned partitions: {error}"));
+            let reason = format!("take over the assigned partitions: {error}");
+            return self.decline(&partitions, cooperative, reason);
         }
+        self.unanswered = None;
         self.client.resume(&partitions);
         for (partition, start) in prepared {
             self.take_over(partition, &start);
@@ -79,9 +71,19 @@ impl PollLoop {
         self.note_membership();
         self.publish_assignment();
         self.enter(ConsumerPhase::Joined);
+        self.parts.consumer.update(|state| state.in_group = true);
         let took = Instant::now().saturating_since(began);
         self.parts.listener.metrics.rebalance("assigned", took, self.partitions.len());
         self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));
+    }
+
+    /// Gives the assignment back: a group that waits for an answer could not be left.
+    fn decline(&mut self, partitions: &RebalancePartitions, cooperative: bool, reason: String) {
+        if let Err(error) = self.client.decline(RebalanceKind::Assign, partitions, cooperative) {
+            tracing::debug!(listener = %self.parts.listener.id, %error, "assignment not given back");
+        }
+        self.unanswered = None;
+        self.fail(reason);
     }
 
     /// Lets librdkafka start the new partitions before the next commit.
@@ -119,80 +121,6 @@ impl PollLoop {
         if let Err(error) = answer {
             tracing::debug!(listener = %self.parts.listener.id, %error, "assignment while stopping not answered");
         }
-    }
-
-    /// What the group has committed. librdkafka would ask the same question later; asking it here tells us where each
-    /// partition starts.
-    fn committed_starts(&mut self, assigned: &[TopicPartition]) -> Vec<Start> {
-        let wait = self.lookup_limit();
-        let committed = if assigned.is_empty() {
-            Vec::new()
-        } else {
-            self.client.committed(assigned, wait).unwrap_or_else(|error| {
-                tracing::debug!(listener = %self.parts.listener.id, %error, "committed offsets are not known yet");
-                Vec::new()
-            })
-        };
-        self.tick();
-        let offset_of = |topic_partition: &TopicPartition| {
-            let named = |one: &&PartitionOffset| one.topic_partition == *topic_partition && one.error.is_none();
-            committed.iter().find(named).and_then(|one| one.offset)
-        };
-        assigned
-            .iter()
-            .map(|topic_partition| {
-                let committed = offset_of(topic_partition);
-                Start { topic_partition: topic_partition.clone(), committed, offset: committed }
-            })
-            .collect()
-    }
-
-    fn hook_starts(&mut self, assigned: &[TopicPartition], starts: &mut [Start]) {
-        let budget = self.parts.settings.revoke_timeout.mul_f64(0.7);
-        let answers = self.run_hooks(HookKind::Assigned, assigned, Instant::now() + budget, Serve::Nothing);
-        for answer in answers {
-            match starts.iter_mut().find(|start| start.topic_partition == answer.topic_partition) {
-                Some(start) if answer.offset >= 0 => start.offset = Some(answer.offset),
-                _ => tracing::warn!(
-                    listener = %self.parts.listener.id, topic_partition = %answer.topic_partition,
-                    offset = answer.offset, "start offset ignored: not a partition of this assignment, or negative"
-                ),
-            }
-        }
-    }
-
-    /// `auto_offset_reset = "by_duration:…"` for partitions without a committed offset. What cannot be found out now is
-    /// tried again when librdkafka reports that it has no offset.
-    fn duration_starts(&mut self, starts: &mut [Start]) {
-        let AutoOffsetReset::ByDuration(duration) = self.parts.settings.auto_offset_reset else { return };
-        for start in starts.iter_mut().filter(|start| start.offset.is_none()) {
-            start.offset = self.offset_by_duration(&start.topic_partition, duration);
-        }
-    }
-
-    /// The first offset whose time is at most `duration` ago; the end of the log where there is none.
-    pub(super) fn offset_by_duration(&mut self, topic_partition: &TopicPartition, duration: Duration) -> Option<i64> {
-        let wait = self.lookup_limit();
-        let since = SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH);
-        let since_epoch = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
-        // The end is asked for first: a record written between the two questions is then read, not missed.
-        let end = self.client.query_end(topic_partition, wait);
-        let found = self.client.offsets_for_times(std::slice::from_ref(topic_partition), millis, wait);
-        self.tick();
-        match (end, found) {
-            (Ok(end), Ok(found)) => Some(found.first().and_then(|one| one.offset).unwrap_or(end)),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::debug!(listener = %self.parts.listener.id, %topic_partition, %error,
-                    "the offset for `auto_offset_reset` is not known yet");
-                None
-            }
-        }
-    }
-
-    /// How long one question to the broker may hold up the loop: well under the session.
-    fn lookup_limit(&self) -> Duration {
-        (self.parts.settings.session_timeout / 6).min(Duration::from_secs(1))
     }
 
     /// The partition's own queue, cut loose before the partition is assigned, and all that its worker needs.
@@ -255,12 +183,14 @@ impl PollLoop {
         epoch
     }
 
-    /// Ends the partition's epoch in place: what the worker still holds is finished but no longer committed, and a new
-    /// worker starts when the old one has ended. Reading goes on at `start`.
+    /// Ends the partition's epoch in place: the worker finishes the record that runs, which no longer counts, and a new
+    /// worker starts when it has ended. The caller has reading go on at `start`.
     pub(super) fn begin_epoch(&mut self, index: usize, start: Option<CommitOffset>) {
         let topic_partition = self.partitions[index].topic_partition.clone();
         let epoch = self.next_epoch(&topic_partition);
         let partition = &mut self.partitions[index];
+        // What it holds is read again where it still exists; only the record that runs is finished.
+        partition.control.interrupt(Interrupt::Seek);
         let control = Arc::new(PartitionControl::new(
             topic_partition.clone(),
             Arc::clone(partition.queue.ready()),

@@ -3,6 +3,7 @@
 use super::ffi::{Drained, PartitionError};
 use super::partition::{Reading, Room};
 use super::poll_loop::PollLoop;
+use super::supervise::is_unreadable;
 use crate::clock::Instant;
 use crate::offset_jump::OffsetJump;
 use crate::offset_tracker::{CommitOffset, next_offset_after};
@@ -14,6 +15,10 @@ impl PollLoop {
     pub(super) fn feed(&mut self) -> bool {
         let now = Instant::now();
         let sweep = self.is_sweep_due(now);
+        if sweep {
+            self.ask_again(now);
+            self.probe_brokers(now);
+        }
         let mut more = false;
         let mut index = 0;
         while index < self.partitions.len() {
@@ -61,7 +66,12 @@ impl PollLoop {
     fn hand_over(&mut self, index: usize, drained: Drained) {
         let Drained { batch, error, behind_error, .. } = drained;
         if let Reading::Searching(search) = self.partitions[index].reading {
-            self.searched(index, search, batch.records.first().map(|record| record.offset), error.as_ref());
+            let record = batch.records.first().map(|record| record.offset);
+            match error {
+                // Says nothing about the records: the same offset is tried again.
+                Some(error) if record.is_none() && !is_unreadable(&error) => self.seek(index, search.tried()),
+                error => self.searched(index, search, record, error.as_ref()),
+            }
             return;
         }
         if !batch.records.is_empty() {
@@ -74,38 +84,31 @@ impl PollLoop {
         }
     }
 
-    /// Hands a batch to the worker, split where the log turns out to be another one.
+    /// Hands a batch to the worker, unless the log turns out to be another one.
     fn hand_over_records(&mut self, index: usize, batch: RecordBatch) {
-        let reset_at = self.check_order(index, &batch);
-        let Some(reset_at) = reset_at else { return self.send(index, batch) };
-        let (before, after) = split(batch, reset_at);
-        let after_starts = after.records.first().map(|record| CommitOffset::at(record.offset));
-        let after_ends = after.records.last().map(|record| next_offset_after(record.offset));
-        if !before.records.is_empty() {
-            self.send(index, before);
-        }
+        let Some(got) = self.check_order(index, &batch) else { return self.send(index, batch) };
+        let partition = &mut self.partitions[index];
         tracing::warn!(
-            listener = %self.parts.listener.id, topic = self.partitions[index].topic_partition.topic(),
-            partition = self.partitions[index].topic_partition.partition(),
-            expected = self.partitions[index].expected().map(CommitOffset::get),
-            got = after_starts.map(CommitOffset::get),
+            listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
+            partition = partition.topic_partition.partition(),
+            expected = partition.expected().map(CommitOffset::get), got,
             "log_reset: the log goes on below what was read already, so it was truncated or created anew; it is \
              handled from here as new"
         );
-        self.begin_epoch(index, after_starts);
-        self.hand_over_records(index, after);
+        let (watermark, _) = partition.take_progress();
+        // What is not done and still lies below is read again with the rest: nothing of this batch is handed over.
+        let start = watermark.or(partition.start).map_or(got, |open| open.get().min(got));
+        self.begin_epoch(index, Some(CommitOffset::at(start)));
         // librdkafka's own position never moves back by itself; left where it was, it would skip records at the next
         // rebalance.
-        if let Some(next) = after_ends {
-            self.seek(index, next.get());
-        }
+        self.seek(index, start);
     }
 
-    /// Looks for jumps in the offsets of a batch. Returns the index of the first record below what was expected.
-    fn check_order(&mut self, index: usize, batch: &RecordBatch) -> Option<usize> {
+    /// Looks for jumps in the offsets of a batch. Returns the first offset that is below what was expected.
+    fn check_order(&mut self, index: usize, batch: &RecordBatch) -> Option<i64> {
         let partition = &self.partitions[index];
         let mut expected = partition.expected();
-        for (at, record) in batch.records.iter().enumerate() {
+        for record in &batch.records {
             if expected.is_some_and(|expected| expected.get() != record.offset) {
                 let low = self.client.cached_watermarks(&partition.topic_partition).map(|(low, _)| low);
                 match OffsetJump::judge(expected, record.offset, low) {
@@ -118,7 +121,7 @@ impl PollLoop {
                             "records were deleted by retention before they were read; reading goes on behind them"
                         );
                     }
-                    OffsetJump::LogReset { .. } => return Some(at),
+                    OffsetJump::LogReset { got, .. } => return Some(got),
                     OffsetJump::Contiguous | OffsetJump::Gap => {}
                 }
             }
@@ -137,15 +140,15 @@ impl PollLoop {
         }
         let largest = batch.records.iter().map(crate::record::RawRecord::size).max().unwrap_or(0);
         let (records, bytes) = (batch.records.len(), batch.arena.len());
+        if partition.start.is_none() {
+            partition.start = Some(CommitOffset::at(first));
+        }
         if partition.hand_overs.try_send(HandOver::Records(batch)).is_err() {
             // The worker is gone; supervision reads these records again from the watermark.
             return;
         }
         partition.sent(records, bytes, largest);
         partition.control.set_position(next_offset_after(last).get());
-        if partition.start.is_none() {
-            partition.start = Some(CommitOffset::at(first));
-        }
         self.commits.started_at(&partition.topic_partition, partition.epoch, first);
     }
 
@@ -155,29 +158,10 @@ impl PollLoop {
         let topic_partition = &self.partitions[index].topic_partition;
         if let Err(error) = self.client.seek(topic_partition, offset, WAIT) {
             tracing::debug!(listener = %self.parts.listener.id, %topic_partition, offset, %error,
-                "seek refused, the partition is assigned to us anew");
-            self.restart_partition(index, offset);
+                "seek refused: the partition is assigned anew within our own assignment");
+            self.restart(topic_partition.clone(), offset);
         }
         self.partitions[index].queue.ready().mark_quietly();
-    }
-
-    /// Unassigns and assigns one partition within our own assignment: the group hears nothing of it. The way out where
-    /// librdkafka has stopped reading a partition.
-    pub(super) fn restart_partition(&mut self, index: usize, offset: i64) {
-        // A rebalance that waits to be answered must not take our calls for its answer.
-        let topic_partition = self.partitions[index].topic_partition.clone();
-        self.serve_events();
-        let Some(index) = self.partitions.iter().position(|one| one.topic_partition == topic_partition) else { return };
-        if self.client.assignment_lost() {
-            return;
-        }
-        let all = self.partitions.iter().enumerate().map(|(at, partition)| {
-            let start = if at == index { Some(offset) } else { partition.expected().map(CommitOffset::get) };
-            (&partition.topic_partition, start)
-        });
-        if let Err(error) = self.client.restart(&topic_partition, offset, all) {
-            self.fail(format!("read `{topic_partition}` from offset {offset}: {error}"));
-        }
     }
 
     pub(super) fn stop_reading(&mut self, index: usize, error: PartitionError) {
@@ -190,13 +174,4 @@ impl PollLoop {
         }
         self.seek(index, expected);
     }
-}
-
-fn split(mut batch: RecordBatch, at: usize) -> (RecordBatch, RecordBatch) {
-    let after = RecordBatch {
-        topic_partition: batch.topic_partition.clone(),
-        arena: batch.arena.clone(),
-        records: batch.records.split_off(at),
-    };
-    (batch, after)
 }

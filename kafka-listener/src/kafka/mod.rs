@@ -12,6 +12,7 @@ mod poll_loop;
 mod reaper;
 mod revoke;
 mod search;
+mod start;
 mod stop;
 mod supervise;
 pub(crate) mod waker;

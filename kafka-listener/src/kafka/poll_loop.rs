@@ -10,8 +10,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 
-use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, Scratch};
+use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch};
 use super::partition::Partition;
+use super::start::Unstarted;
 use crate::clock::Instant;
 use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
 use crate::config::ListenerSettings;
@@ -66,6 +67,17 @@ pub(super) struct PollLoop {
     /// librdkafka's client is dead: no commit, no call on the group makes sense any more.
     pub(super) is_client_dead: bool,
     pub(super) ending: Ending,
+    /// Partitions that are not known to be read, and what to ask for them.
+    pub(super) unstarted: Vec<Unstarted>,
+    /// Partitions to be assigned anew within our own assignment, and where they are to be read from.
+    pub(super) restarts: Vec<(TopicPartition, i64)>,
+    /// The rebalance that is being carried out: a panic on the way must not leave the group waiting.
+    pub(super) unanswered: Option<(RebalanceKind, RebalancePartitions)>,
+    /// No broker can be reached.
+    pub(super) is_cut_off: bool,
+    pub(super) probed_at: Instant,
+    /// This turn is the first behind a long gap: events that waited through it confirm nothing.
+    has_just_woken: bool,
     /// Since when commits have been refused as those of a member that is out of the group, with no rebalance since.
     pub(super) fenced_at: Option<Instant>,
     pub(super) swept_at: Instant,
@@ -124,6 +136,12 @@ impl PollLoop {
             failed: false,
             is_client_dead: false,
             ending: Ending::default(),
+            unstarted: Vec::new(),
+            restarts: Vec::new(),
+            unanswered: None,
+            is_cut_off: false,
+            probed_at: now,
+            has_just_woken: false,
             fenced_at: None,
             swept_at: now,
             commits_due: now,
@@ -150,8 +168,11 @@ impl PollLoop {
     /// One turn of the loop.
     fn turn(&mut self) {
         self.parts.consumer.waker.clear();
+        self.has_just_woken = false;
         self.tick();
-        self.serve_events();
+        if self.serve_events() {
+            self.carry_out_restarts();
+        }
         self.supervise_workers();
         self.apply_pause();
         self.serve_commits();
@@ -165,15 +186,14 @@ impl PollLoop {
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         let membership = &self.parts.consumer.membership;
-        if let Some(gap) = membership.tick(now)
-            && !self.partitions.is_empty()
-        {
+        if let Some(gap) = membership.tick(now) {
+            self.has_just_woken = true;
+            self.commits.doubt_membership();
             tracing::warn!(
                 listener = %self.parts.listener.id, group = %self.parts.listener.group_id, ?gap,
                 "the poll loop stood still for longer than a third of session_timeout: nothing starts until the group \
                  has confirmed the membership"
             );
-            self.commits.doubt_membership();
         } else if membership.is_in_doubt() && self.commits.is_membership_confirmed() {
             membership.confirm(now);
             for partition in &self.partitions {
@@ -182,20 +202,24 @@ impl PollLoop {
         }
     }
 
-    /// A rebalance event says that the group counts us in.
+    /// A rebalance event says that the group counts us in, unless it has waited through a gap.
     pub(super) fn confirm_membership(&mut self, now: Instant) {
+        if self.has_just_woken {
+            return;
+        }
         self.parts.consumer.membership.confirm(now);
         self.commits.confirm_membership();
         self.fenced_at = None;
     }
 
-    /// Serves the main queue until it is empty or the turn's share is used up.
-    pub(super) fn serve_events(&mut self) {
+    /// Serves the main queue until it is empty (`true`) or the turn's share is used up.
+    pub(super) fn serve_events(&mut self) -> bool {
         for _ in 0..EVENTS_PER_TURN {
-            let Some(event) = self.client.poll(Duration::ZERO) else { return };
+            let Some(event) = self.client.poll(Duration::ZERO) else { return true };
             self.on_event(event);
             self.discard_removed();
         }
+        false
     }
 
     /// Looks once at the queues of partitions that have gone, since their records are freed by that only, and drops
@@ -208,8 +232,13 @@ impl PollLoop {
 
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
-            Event::Rebalance { kind: RebalanceKind::Assign, partitions } => self.on_assign(partitions),
-            Event::Rebalance { kind: RebalanceKind::Revoke, partitions } => self.on_revoke(&partitions),
+            Event::Rebalance { kind, partitions } => {
+                self.unanswered = Some((kind, partitions.clone()));
+                match kind {
+                    RebalanceKind::Assign => self.on_assign(partitions),
+                    RebalanceKind::Revoke => self.on_revoke(&partitions),
+                }
+            }
             Event::Fatal(error) => self.on_fatal(error),
             Event::Error(error) => self.on_error(&error),
             Event::Log { level, facility, text } => super::supervise::log(level, &facility, &text),

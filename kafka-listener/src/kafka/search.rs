@@ -34,6 +34,10 @@ impl Search {
         self
     }
 
+    pub(super) fn tried(self) -> i64 {
+        self.tried
+    }
+
     fn is_over(self) -> bool {
         self.good <= self.bad + 1
     }

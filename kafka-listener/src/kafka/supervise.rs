@@ -8,7 +8,7 @@ use super::ffi::{KafkaError, PartitionError, TopicState};
 use super::partition::Reading;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
-use crate::config::{AutoOffsetReset, MissingTopics};
+use crate::config::MissingTopics;
 use crate::container::{Consumer, ConsumerPhase};
 use crate::offset_tracker::CommitOffset;
 use crate::phase::Interrupt;
@@ -23,6 +23,14 @@ mod code {
     pub(super) const AUTO_OFFSET_RESET: i32 = -140;
     pub(super) const INVALID_MSG: i32 = 2;
     pub(super) const PARTITION_EOF: i32 = -191;
+    pub(super) const ALL_BROKERS_DOWN: i32 = -187;
+    pub(super) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
+    pub(super) const INVALID_TOPIC: i32 = 17;
+}
+
+/// Whether the error says that records cannot be read, and not that the partition cannot be read just now.
+pub(super) fn is_unreadable(error: &PartitionError) -> bool {
+    matches!(error.error.code, code::BAD_MSG | code::BAD_COMPRESSION | code::NOT_IMPLEMENTED | code::INVALID_MSG)
 }
 
 /// Keeps repeated reports to one line in this time per code.
@@ -66,6 +74,11 @@ impl PollLoop {
         if outcome.is_err() {
             let cleanup = catch_unwind(AssertUnwindSafe(|| {
                 self.fail("the poll loop panicked: this is a bug in kafka-listener".to_owned());
+                if let Some((kind, partitions)) = self.unanswered.take()
+                    && let Err(error) = self.client.decline(kind, &partitions, self.client.is_cooperative())
+                {
+                    tracing::debug!(listener = %self.parts.listener.id, %error, "rebalance not answered");
+                }
                 let held: Vec<TopicPartition> =
                     self.partitions.iter().map(|partition| partition.topic_partition.clone()).collect();
                 self.lose(&held);
@@ -81,6 +94,7 @@ impl PollLoop {
     /// `missing_topics = "fail"`: asks before subscribing. A cluster that does not answer is waited for.
     pub(super) fn topics_are_there(&mut self) -> bool {
         const ASK: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_millis(250);
         if self.parts.settings.missing_topics == MissingTopics::Wait {
             return true;
         }
@@ -94,7 +108,15 @@ impl PollLoop {
                 }
                 match self.client.topic_state(&topic, ASK) {
                     Ok(state) => break state,
-                    Err(error) => self.on_error(&error),
+                    Err(error) if matches!(error.code, code::TOPIC_AUTHORIZATION_FAILED | code::INVALID_TOPIC) => {
+                        self.fail(format!("missing_topics = \"fail\": ask for topic `{topic}`: {error}"));
+                        return false;
+                    }
+                    Err(error) => {
+                        self.on_error(&error);
+                        self.parts.consumer.waker.clear();
+                        self.parts.consumer.waker.park(PAUSE);
+                    }
                 }
             };
             if state == TopicState::Missing {
@@ -136,15 +158,22 @@ impl PollLoop {
         tracing::error!(listener = %self.parts.listener.id, %topic_partition, from = from.map(CommitOffset::get),
             "the worker ended by itself; the partition is read again from what is done");
         self.begin_epoch(index, from);
-        if let Some(from) = from {
-            self.seek(index, from.get());
+        let epoch = self.partitions[index].epoch;
+        // What the ended worker had finished is still to be committed.
+        self.commits.progress(&topic_partition, epoch, watermark, 0);
+        match from {
+            Some(from) => self.seek(index, from.get()),
+            None => self.lose_position(index),
         }
     }
 
     fn on_request(&mut self, index: usize, request: WorkerRequest) {
         match request {
             WorkerRequest::ReadFrom(offset) => {
-                self.partitions[index].reading = Reading::On;
+                let partition = &mut self.partitions[index];
+                partition.reading = Reading::On;
+                // Never below what was handed over: an unreadable batch begins below its first unread record.
+                let offset = partition.expected().map_or(offset, CommitOffset::get);
                 self.seek(index, offset);
             }
             WorkerRequest::SkipUnreadable { offset } => self.search_readable(index, offset),
@@ -160,9 +189,7 @@ impl PollLoop {
     pub(super) fn on_partition_error(&mut self, index: usize, error: PartitionError) {
         match error.error.code {
             code::PARTITION_EOF => {}
-            code::BAD_MSG | code::BAD_COMPRESSION | code::NOT_IMPLEMENTED | code::INVALID_MSG => {
-                self.stop_reading(index, error);
-            }
+            _ if is_unreadable(&error) => self.stop_reading(index, error),
             code::AUTO_OFFSET_RESET => self.reset_offset(index, &error),
             code => {
                 if self.log_limit.allows(code) {
@@ -171,25 +198,12 @@ impl PollLoop {
                         "the partition cannot be read just now");
                 }
                 // librdkafka's position has moved past the error, and would skip a record at the next rebalance.
-                if let Some(expected) = self.partitions[index].expected() {
-                    self.seek(index, expected.get());
+                let expected = self.partitions[index].expected().map(CommitOffset::get);
+                match expected.or((error.offset >= 0).then_some(error.offset)) {
+                    Some(offset) => self.seek(index, offset),
+                    None => self.lose_position(index),
                 }
             }
-        }
-    }
-
-    /// There is no offset to read from: none committed, or the one we had is gone.
-    fn reset_offset(&mut self, index: usize, error: &PartitionError) {
-        let topic_partition = self.partitions[index].topic_partition.clone();
-        match self.parts.settings.auto_offset_reset {
-            AutoOffsetReset::ByDuration(duration) => match self.offset_by_duration(&topic_partition, duration) {
-                Some(offset) => self.restart_partition(index, offset),
-                None => self.partitions[index].queue.ready().mark_quietly(),
-            },
-            AutoOffsetReset::Error | AutoOffsetReset::Earliest | AutoOffsetReset::Latest => self.fail(format!(
-                "auto_offset_reset = \"error\": `{topic_partition}` cannot be read at offset {}: {}",
-                error.offset, error.error
-            )),
         }
     }
 
@@ -212,6 +226,21 @@ impl PollLoop {
         }
     }
 
+    /// While no broker can be reached: looks now and then whether one can again. librdkafka reports the loss only.
+    pub(super) fn probe_brokers(&mut self, now: Instant) {
+        const ASK: Duration = Duration::from_millis(50);
+        const EVERY: Duration = Duration::from_secs(1);
+        if !self.is_cut_off || now.saturating_since(self.probed_at) < EVERY {
+            return;
+        }
+        self.probed_at = now;
+        let Some(topic) = self.parts.settings.topics.first() else { return };
+        if self.client.topic_state(topic, ASK).is_ok() {
+            self.is_cut_off = false;
+            self.parts.consumer.update(|state| state.is_cut_off = false);
+        }
+    }
+
     /// The client is dead and there will be no revoke: the lost path for everything, then the end.
     pub(super) fn on_fatal(&mut self, error: KafkaError) {
         self.is_client_dead = true;
@@ -224,6 +253,10 @@ impl PollLoop {
     }
 
     pub(super) fn on_error(&mut self, error: &KafkaError) {
+        if error.code == code::ALL_BROKERS_DOWN {
+            self.is_cut_off = true;
+            self.parts.consumer.update(|state| state.is_cut_off = true);
+        }
         if self.log_limit.allows(error.code) {
             tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id, %error,
                 code = error.code, "librdkafka reports; it goes on by itself");

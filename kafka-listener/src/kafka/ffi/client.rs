@@ -72,6 +72,13 @@ pub(crate) enum RebalanceKind {
 #[derive(Debug)]
 pub(crate) struct RebalancePartitions(PartitionList);
 
+impl Clone for RebalancePartitions {
+    fn clone(&self) -> Self {
+        // SAFETY: the list is live.
+        Self(unsafe { PartitionList::copy_of(self.0.as_ptr()) })
+    }
+}
+
 impl RebalancePartitions {
     pub(crate) fn to_vec(&self) -> Vec<TopicPartition> {
         self.0.to_vec().into_iter().map(|element| element.topic_partition).collect()
@@ -195,6 +202,20 @@ impl Client {
             } else {
                 KafkaError::check(sys::rd_kafka_assign(self.native.0, std::ptr::null()))
             }
+        }
+    }
+
+    /// Answers a rebalance that will not be carried out, so that the group does not wait for us: nothing is taken over,
+    /// and what is to be revoked goes.
+    pub(crate) fn decline(
+        &self,
+        kind: RebalanceKind,
+        partitions: &RebalancePartitions,
+        cooperative: bool,
+    ) -> Result<(), KafkaError> {
+        match kind {
+            RebalanceKind::Assign if cooperative => self.assign(&RebalancePartitions(PartitionList::new([])), true),
+            _ => self.unassign(partitions, cooperative),
         }
     }
 

@@ -1,0 +1,277 @@
+//! Where partitions start: the committed offset, what a hook says, the reset policy; and asking again for what could not
+//! be found out.
+//!
+//! librdkafka gives up on a partition without a word when its own question for the committed offset fails at the wrong
+//! moment (a coordinator that moves). So the question is asked here, the answer is passed on as a number, and a
+//! partition without an answer is asked for until there is one.
+
+use std::time::{Duration, SystemTime};
+
+use super::ffi::{PartitionError, PartitionOffset};
+use super::poll_loop::PollLoop;
+use super::revoke::{HookKind, Serve};
+use crate::clock::Instant;
+use crate::config::AutoOffsetReset;
+use crate::offset_tracker::CommitOffset;
+use crate::record::TopicPartition;
+
+/// librdkafka's names for the two ends of a log.
+const BEGINNING: i64 = -2;
+const END: i64 = -1;
+
+/// How long one question is waited for when it is asked again, between two turns of the loop.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How often it is asked again.
+const ASK_AGAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Where one new partition starts.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) topic_partition: TopicPartition,
+    pub(super) committed: Option<i64>,
+    /// The first offset to read, where it is a number.
+    pub(super) offset: Option<i64>,
+    /// What librdkafka is told: the number, or an end of the log; `None` leaves it to librdkafka.
+    pub(super) told: Option<i64>,
+}
+
+/// A partition that is not known to be read, and what to ask for it.
+#[derive(Clone, Debug)]
+pub(super) struct Unstarted {
+    topic_partition: TopicPartition,
+    question: Question,
+    ask_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// The committed offset, and the reset policy where there is none.
+    Committed,
+    /// `auto_offset_reset = "by_duration:…"` of a partition whose position is gone.
+    ByDuration,
+}
+
+/// What the group has committed for one partition.
+enum Committed {
+    At(i64),
+    Nothing,
+    Unknown,
+}
+
+impl PollLoop {
+    /// Where the assigned partitions start. Waits for the coordinator and for hooks, within their limits.
+    pub(super) fn starts_of(&mut self, assigned: &[TopicPartition]) -> (Vec<Start>, Duration) {
+        let committed = self.ask_committed(assigned, self.lookup_limit());
+        let mut unknown = Vec::new();
+        let mut starts = Vec::with_capacity(assigned.len());
+        for (topic_partition, committed) in assigned.iter().zip(committed) {
+            let offset = match committed {
+                Committed::At(offset) => Some(offset),
+                Committed::Nothing => None,
+                Committed::Unknown => {
+                    unknown.push(topic_partition.clone());
+                    None
+                }
+            };
+            starts.push(Start { topic_partition: topic_partition.clone(), committed: offset, offset, told: offset });
+        }
+        let began = Instant::now();
+        self.hook_starts(assigned, &mut starts);
+        let hooks_took = Instant::now().saturating_since(began);
+        let until = Instant::now() + self.lookup_limit();
+        for start in starts.iter_mut().filter(|start| start.offset.is_none()) {
+            if unknown.contains(&start.topic_partition) {
+                continue;
+            }
+            match self.parts.settings.auto_offset_reset {
+                AutoOffsetReset::Earliest => start.told = Some(BEGINNING),
+                AutoOffsetReset::Latest => start.told = Some(END),
+                // librdkafka answers with an error, which ends the listener.
+                AutoOffsetReset::Error => {}
+                AutoOffsetReset::ByDuration(duration) => {
+                    let wait = until.saturating_since(Instant::now());
+                    let stopping = self.parts.consumer.stop_requested().is_some();
+                    let found =
+                        if wait.is_zero() || stopping { None } else { self.ask_duration(start, duration, wait) };
+                    start.offset = found;
+                    start.told = found;
+                    if found.is_none() {
+                        unknown.push(start.topic_partition.clone());
+                    }
+                }
+            }
+        }
+        let unanswered = starts.iter().filter(|start| start.told.is_none() && unknown.contains(&start.topic_partition));
+        for topic_partition in unanswered.map(|start| start.topic_partition.clone()).collect::<Vec<_>>() {
+            self.ask_later(topic_partition, Question::Committed);
+        }
+        (starts, hooks_took)
+    }
+
+    fn ask_committed(&mut self, partitions: &[TopicPartition], wait: Duration) -> Vec<Committed> {
+        if partitions.is_empty() {
+            return Vec::new();
+        }
+        let answer = self.client.committed(partitions, wait);
+        self.tick();
+        let answers = answer.unwrap_or_else(|error| {
+            tracing::debug!(listener = %self.parts.listener.id, %error, "committed offsets are not known yet");
+            Vec::new()
+        });
+        let answer_for = |topic_partition: &TopicPartition| {
+            let answer = answers.iter().find(|one: &&PartitionOffset| one.topic_partition == *topic_partition);
+            match answer {
+                Some(PartitionOffset { error: None, offset: Some(offset), .. }) => Committed::At(*offset),
+                Some(PartitionOffset { error: None, offset: None, .. }) => Committed::Nothing,
+                _ => Committed::Unknown,
+            }
+        };
+        partitions.iter().map(answer_for).collect()
+    }
+
+    fn hook_starts(&mut self, assigned: &[TopicPartition], starts: &mut [Start]) {
+        let budget = self.parts.settings.revoke_timeout.mul_f64(0.7);
+        let answers = self.run_hooks(HookKind::Assigned, assigned, Instant::now() + budget, Serve::Nothing);
+        for answer in answers {
+            match starts.iter_mut().find(|start| start.topic_partition == answer.topic_partition) {
+                Some(start) if answer.offset >= 0 => {
+                    start.offset = Some(answer.offset);
+                    start.told = Some(answer.offset);
+                }
+                _ => tracing::warn!(
+                    listener = %self.parts.listener.id, topic_partition = %answer.topic_partition,
+                    offset = answer.offset, "start offset ignored: not a partition of this assignment, or negative"
+                ),
+            }
+        }
+    }
+
+    /// The first offset whose time is at most `duration` ago; the end of the log where there is none.
+    fn ask_duration(&mut self, start: &Start, duration: Duration, wait: Duration) -> Option<i64> {
+        self.offset_by_duration(&start.topic_partition, duration, wait)
+    }
+
+    fn offset_by_duration(
+        &mut self,
+        topic_partition: &TopicPartition,
+        duration: Duration,
+        wait: Duration,
+    ) -> Option<i64> {
+        let since = SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH);
+        let since_epoch = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        // The end is asked for first: a record written between the two questions is then read, not missed.
+        let end = self.client.query_end(topic_partition, wait);
+        let found = self.client.offsets_for_times(std::slice::from_ref(topic_partition), millis, wait);
+        self.tick();
+        match (end, found) {
+            (Ok(end), Ok(found)) => Some(found.first().and_then(|one| one.offset).unwrap_or(end)),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(listener = %self.parts.listener.id, %topic_partition, %error,
+                    "the offset for `auto_offset_reset` is not known yet");
+                None
+            }
+        }
+    }
+
+    /// How long the questions of one assignment may hold up the loop: well under the session.
+    fn lookup_limit(&self) -> Duration {
+        (self.parts.settings.session_timeout / 6).min(Duration::from_secs(1))
+    }
+
+    fn ask_later(&mut self, topic_partition: TopicPartition, question: Question) {
+        let ask_at = Instant::now() + ASK_AGAIN_EVERY;
+        self.unstarted.retain(|one| one.topic_partition != topic_partition);
+        self.unstarted.push(Unstarted { topic_partition, question, ask_at });
+    }
+
+    /// The position of a partition is not known any more and librdkafka may have stopped reading it.
+    pub(super) fn lose_position(&mut self, index: usize) {
+        let topic_partition = self.partitions[index].topic_partition.clone();
+        self.ask_later(topic_partition, Question::Committed);
+    }
+
+    /// Asks again for partitions that are not known to be read. Part of the sweep.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let Some(at) = self.unstarted.iter().position(|one| one.ask_at <= now) else { return };
+        // One question a sweep: what waits for the broker here holds up the loop.
+        let Unstarted { topic_partition, question, .. } = self.unstarted.swap_remove(at);
+        let Some(partition) = self.partitions.iter().find(|one| one.topic_partition == topic_partition) else { return };
+        if question == Question::Committed && partition.tracker.expected().is_some() {
+            return;
+        }
+        let committed = match question {
+            Question::Committed => self.ask_committed(std::slice::from_ref(&topic_partition), ASK_AGAIN).pop(),
+            Question::ByDuration => Some(Committed::Nothing),
+        };
+        let start = match (committed, self.parts.settings.auto_offset_reset) {
+            (Some(Committed::At(offset)), _) => Some(offset),
+            (Some(Committed::Nothing), AutoOffsetReset::Earliest) => Some(BEGINNING),
+            (Some(Committed::Nothing), AutoOffsetReset::Latest) => Some(END),
+            (Some(Committed::Nothing), AutoOffsetReset::ByDuration(duration)) => {
+                self.offset_by_duration(&topic_partition, duration, ASK_AGAIN)
+            }
+            (Some(Committed::Nothing), AutoOffsetReset::Error) => {
+                self.fail(format!(
+                    "auto_offset_reset = \"error\": the group has committed no offset for `{topic_partition}`"
+                ));
+                return;
+            }
+            (Some(Committed::Unknown) | None, _) => None,
+        };
+        match start {
+            Some(offset) => {
+                if let Some(partition) = self.partition_mut(&topic_partition)
+                    && offset >= 0
+                    && partition.tracker.expected().is_none()
+                {
+                    partition.start = Some(CommitOffset::at(offset));
+                }
+                self.restart(topic_partition, offset);
+            }
+            None => self.ask_later(topic_partition, question),
+        }
+    }
+
+    /// There is no offset to read from: none committed, or the one we had is gone.
+    pub(super) fn reset_offset(&mut self, index: usize, error: &PartitionError) {
+        let topic_partition = self.partitions[index].topic_partition.clone();
+        match self.parts.settings.auto_offset_reset {
+            AutoOffsetReset::ByDuration(_) => {
+                self.ask_later(topic_partition, Question::ByDuration);
+                self.ask_again(Instant::now() + ASK_AGAIN_EVERY);
+            }
+            AutoOffsetReset::Error | AutoOffsetReset::Earliest | AutoOffsetReset::Latest => self.fail(format!(
+                "auto_offset_reset = \"error\": `{topic_partition}` cannot be read at offset {}: {}",
+                error.offset, error.error
+            )),
+        }
+    }
+
+    /// Has the partition read from `offset` by unassigning and assigning it within our own assignment, at the next turn.
+    pub(super) fn restart(&mut self, topic_partition: TopicPartition, offset: i64) {
+        self.restarts.retain(|(one, _)| *one != topic_partition);
+        self.restarts.push((topic_partition, offset));
+    }
+
+    /// Carries the restarts out. Only when librdkafka's events have just been served to the last one: a rebalance that
+    /// waits to be answered would take these calls for its answer.
+    pub(super) fn carry_out_restarts(&mut self) {
+        for (topic_partition, offset) in std::mem::take(&mut self.restarts) {
+            if self.client.assignment_lost() {
+                return;
+            }
+            if !self.partitions.iter().any(|one| one.topic_partition == topic_partition) {
+                continue;
+            }
+            let all = self.partitions.iter().map(|partition| {
+                let is_it = partition.topic_partition == topic_partition;
+                let position = partition.expected().map(CommitOffset::get);
+                (&partition.topic_partition, if is_it { Some(offset) } else { position })
+            });
+            if let Err(error) = self.client.restart(&topic_partition, offset, all) {
+                self.fail(format!("read `{topic_partition}` from offset {offset}: {error}"));
+            }
+        }
+    }
+}
