@@ -48,7 +48,8 @@ impl Health {
         for container in containers {
             let (id, state) = (container.id(), container.state());
             match state {
-                ContainerState::Running | ContainerState::Paused | ContainerState::Stopped => {}
+                ContainerState::Running | ContainerState::Paused => ready.extend(out_of_touch(container)),
+                ContainerState::Stopped => {}
                 ContainerState::Starting => {
                     let reason = format!("listener `{id}` is not in its group yet");
                     started.push(reason.clone());
@@ -68,6 +69,21 @@ impl Health {
             live.extend(stuck_records(container, now));
         }
         Self { started: Check::of(started), ready: Check::of(ready), live: Check::of(live) }
+    }
+}
+
+/// Consumers that were in their group and are not, or cannot reach it.
+fn out_of_touch(container: &ListenerContainer) -> Vec<String> {
+    let states = container.consumers().iter().map(|consumer| consumer.state()).collect::<Vec<_>>();
+    let id = container.id();
+    if states.iter().any(|state| state.is_cut_off) {
+        return vec![format!("listener `{id}` can reach no broker")];
+    }
+    let lost = states.iter().any(|state| !state.in_group);
+    if lost {
+        vec![format!("listener `{id}` has lost its membership and has not joined again yet")]
+    } else {
+        Vec::new()
     }
 }
 

@@ -71,6 +71,10 @@ impl Hooks {
         Self(hooks)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn RebalanceListener>> {
         self.0.iter()
     }

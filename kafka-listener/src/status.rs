@@ -90,7 +90,8 @@ pub struct PartitionStatus {
     pub committed: Option<i64>,
     /// The end of the log as the last answer of the broker told it.
     pub end_offset: Option<i64>,
-    /// Records from the committed offset to the end; markers of transactions count.
+    /// Records from the committed offset to the end, or from where reading began while nothing is committed; markers of
+    /// transactions count.
     pub lag: Option<i64>,
     /// Records handed to the worker and not finished.
     pub in_flight: u64,
@@ -106,7 +107,7 @@ pub struct PartitionStatus {
 pub struct BlockingRecord {
     /// Its offset.
     pub offset: i64,
-    /// How long it has been waiting or running; to a quarter of a second while it runs.
+    /// How long the worker has been at it, all attempts together; to a quarter of a second.
     #[serde(serialize_with = "seconds")]
     pub age: Duration,
     /// How often it has been delivered and failed; 0 for a first delivery that runs.
@@ -186,7 +187,7 @@ impl PartitionStatus {
             position: control.position(),
             committed,
             end_offset,
-            lag: committed.zip(end_offset).map(|(committed, end)| end.saturating_sub(committed).max(0)),
+            lag: control.open_from().zip(end_offset).map(|(open, end)| end.saturating_sub(open).max(0)),
             in_flight: control.in_flight(),
             blocking,
             commit_stalled: control.is_gate_closed(crate::worker::gate::STALLED),

@@ -217,6 +217,13 @@ impl CommitCoordinator {
         }
     }
 
+    /// Leaves a partition to its final commit: a hook is to run before that, and must not see it on the broker.
+    pub(crate) fn keep_back(&mut self, topic_partition: &TopicPartition) {
+        if let Some(partition) = self.partitions.get_mut(topic_partition) {
+            partition.is_kept_back = true;
+        }
+    }
+
     /// Sends nothing but final commits and confirmations before `until`. After an assign: librdkafka starts no new
     /// partition while a commit is outstanding.
     pub(crate) fn hold_until(&mut self, until: Instant) {
@@ -270,6 +277,7 @@ impl CommitCoordinator {
         }
         let asked = self.partitions.iter().filter(|(_, partition)| {
             partition.asked_since.is_some()
+                && !partition.is_kept_back
                 && partition.is_behind()
                 && partition.refusals.not_before.is_none_or(|not_before| not_before <= now)
         });

@@ -8,6 +8,7 @@ use crate::offset_tracker::CommitOffset;
 use crate::record::TopicPartition;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts: each has its own cause and end")]
 pub(super) struct Partition {
     pub(super) epoch: Epoch,
     /// The first record handed over: where to stand when nothing was ever done or committed.
@@ -27,6 +28,8 @@ pub(super) struct Partition {
     pub(super) refusals: Refusals,
     /// Progress is taken no more: the final commit is being made.
     pub(super) frozen: bool,
+    /// Only a final commit may cover it.
+    pub(super) is_kept_back: bool,
     /// Nothing is sent any more.
     pub(super) fenced: bool,
 }
@@ -64,6 +67,7 @@ impl Partition {
             uncertain: false,
             refusals: Refusals::default(),
             frozen: false,
+            is_kept_back: false,
             fenced: false,
         }
     }

@@ -6,6 +6,7 @@ use super::{
     CommitAnswer, CommitCoordinator, CommitEvent, CommitOutcome, CommitPolicy, CommitRequest, FinalStep, code,
 };
 use crate::clock::Instant;
+use crate::commit::CommitOutcome::{Committed, Failed, Unknown};
 use crate::config::AckMode;
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
@@ -138,7 +139,6 @@ fn a_final_commit_finds_out_exactly_as_long_as_there_is_time() {
         };
         assert_eq!(outcomes.iter().map(|one| one.outcome).collect::<Vec<_>>(), expected, "{budget} ms");
     };
-    use CommitOutcome::{Committed, Failed, Unknown};
     check(1_000, [Committed, Failed, Committed, Committed]);
     // Refused together, they may have been stored all the same: that is no failure.
     check(1, [Unknown, Unknown, Unknown, Unknown]);

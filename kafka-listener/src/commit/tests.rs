@@ -581,6 +581,15 @@ fn a_frozen_partition_takes_no_progress() {
     bench.final_send(deadline, &[(0, 20)]);
 }
 
+#[test]
+fn a_partition_that_is_kept_back_is_covered_by_its_final_commit_only() {
+    let mut bench = Bench::batch();
+    let deadline = bench.now + Duration::from_secs(15);
+    bench.commits.keep_back(&key(0));
+    bench.done(0, 20).sends_nothing().wait(10_000).sends_nothing();
+    bench.final_send(deadline, &[(0, 20)]);
+}
+
 // ---- membership
 
 #[test]

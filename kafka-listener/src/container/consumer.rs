@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Instant;
+use crate::commit::{CommitOutcome, FinalOutcome};
 use crate::kafka::waker::Waker;
 use crate::record::TopicPartition;
 use crate::worker::{Membership, PartitionControl};
@@ -28,40 +29,62 @@ pub(crate) struct Consumer {
     stop: Mutex<Option<StopRequest>>,
 }
 
-/// When a stopping poll loop has to be through with what. Made from one budget.
-#[expect(clippy::struct_field_names, reason = "they are three deadlines")]
+/// The steps in which partitions are given up, each with its share of one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Running code may finish.
+    Drain,
+    /// The hook before the commit.
+    BeforeCommit,
+    Commit,
+    /// The hook behind the commit.
+    AfterCommit,
+    /// The group is left, or gets its answer.
+    Leave,
+}
+
+impl Step {
+    /// When the step has to be over, as a share of the budget: drain and hook leave enough for a commit.
+    pub(crate) fn share(self) -> f64 {
+        match self {
+            Self::Drain => 0.65,
+            Self::BeforeCommit => 0.7,
+            Self::Commit => 0.9,
+            Self::AfterCommit => 0.95,
+            Self::Leave => 1.0,
+        }
+    }
+}
+
+/// When a stopping poll loop has to be through with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StopRequest {
-    pub(crate) drain_until: Instant,
-    pub(crate) commit_until: Instant,
-    pub(crate) close_until: Instant,
+    began: Instant,
+    budget: Duration,
+    /// A second signal: running handlers are not waited for.
+    at_once: bool,
 }
 
 impl StopRequest {
-    /// About 70 % of the budget for the drain, 20 % for the commit, the rest for leaving the group.
     pub(crate) fn new(now: Instant, budget: Duration) -> Self {
-        Self {
-            drain_until: now + budget.mul_f64(0.7),
-            commit_until: now + budget.mul_f64(0.9),
-            close_until: now + budget,
-        }
+        Self { began: now, budget, at_once: false }
     }
 
-    /// A second signal: nothing is waited for any more, but the commit of what is done is tried for a moment.
+    /// Nothing is waited for any more, but the commit of what is done is tried for a moment.
     pub(crate) fn at_once(now: Instant) -> Self {
-        Self {
-            drain_until: now,
-            commit_until: now + Duration::from_millis(500),
-            close_until: now + Duration::from_secs(1),
+        Self { began: now, budget: Duration::from_secs(1), at_once: true }
+    }
+
+    pub(crate) fn until(&self, step: Step) -> Instant {
+        match step {
+            Step::Drain | Step::BeforeCommit if self.at_once => self.began,
+            step => self.began + self.budget.mul_f64(step.share()),
         }
     }
 
     fn stricter(self, other: Self) -> Self {
-        Self {
-            drain_until: self.drain_until.min(other.drain_until),
-            commit_until: self.commit_until.min(other.commit_until),
-            close_until: self.close_until.min(other.close_until),
-        }
+        let is_earlier = other.until(Step::Leave) < self.until(Step::Leave);
+        if !self.at_once && (other.at_once || is_earlier) { other } else { self }
     }
 }
 
@@ -107,6 +130,16 @@ pub(crate) struct Ending {
     pub(crate) uncommitted: Vec<(TopicPartition, String)>,
     /// Whether the group was left in time.
     pub(crate) left_group: bool,
+}
+
+impl Ending {
+    /// Adds what giving up some partitions has left.
+    pub(crate) fn note(&mut self, cancelled: Vec<(TopicPartition, Option<i64>)>, outcomes: &[FinalOutcome]) {
+        self.cancelled.extend(cancelled);
+        let uncertain = outcomes.iter().filter(|outcome| outcome.outcome != CommitOutcome::Committed);
+        let uncertain = uncertain.map(|outcome| (outcome.topic_partition.clone(), outcome.outcome.to_string()));
+        self.uncommitted.extend(uncertain);
+    }
 }
 
 impl Consumer {

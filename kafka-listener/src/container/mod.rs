@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub(crate) use consumer::{Consumer, ConsumerPhase, Ending, StopRequest};
+pub(crate) use consumer::{Consumer, ConsumerPhase, Ending, Step, StopRequest};
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
@@ -170,8 +170,11 @@ impl ListenerContainer {
         drop(consumers);
         for consumer in &fresh {
             if let Err(source) = inner.spawn(consumer, &fresh) {
-                let stop = StopRequest::at_once(Instant::now());
-                request_stop(&fresh, stop);
+                request_stop(&fresh, StopRequest::at_once(Instant::now()));
+                // Those behind it have no thread either.
+                for unstarted in &fresh[consumer.index..] {
+                    unstarted.update(|state| state.phase = ConsumerPhase::Ended);
+                }
                 return Err(Error::Thread { listener: self.id().to_owned(), source });
             }
         }
@@ -308,11 +311,16 @@ impl ListenerContainer {
     ///
     /// Dropping the future changes nothing.
     pub async fn stopped(&self) -> ContainerState {
-        let consumers = self.inner.consumers().clone();
-        for consumer in &consumers {
-            consumer.wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+        loop {
+            let consumers = self.consumers();
+            for consumer in &consumers {
+                consumer.wait_for(|state| state.phase == ConsumerPhase::Ended).await;
+            }
+            // A container that was started again meanwhile has not stopped.
+            if self.consumers().iter().all(|consumer| has_ended(consumer)) {
+                return self.state();
+            }
         }
-        self.state()
     }
 
     /// Why the container failed, if it did.
@@ -363,9 +371,6 @@ impl Inner {
                 request_stop(&siblings, stop);
             }
         });
-        if thread.is_err() {
-            consumer.update(|state| state.phase = ConsumerPhase::Ended);
-        }
         thread.map(drop)
     }
 

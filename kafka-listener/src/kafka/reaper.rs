@@ -33,6 +33,7 @@ pub(super) fn adopt(client: Client) {
     });
     if let Err(error) = spawned {
         UNCLOSED.fetch_sub(1, Ordering::AcqRel);
+        metrics::gauge!("kafka_listener_unclosed_clients").decrement(1.0);
         tracing::error!(%error, "no thread to close a client on: its group learns of the end by the session timeout");
     }
 }

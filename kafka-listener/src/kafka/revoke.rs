@@ -12,15 +12,12 @@ use super::partition::Partition;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::commit::{CommitOutcome, FinalOutcome, FinalStep};
+use crate::container::Step;
 use crate::offset_tracker::CommitOffset;
 use crate::phase::Interrupt;
 use crate::rebalance::{Partitions, RebalanceListener, StartOffset};
 use crate::record::TopicPartition;
 
-/// Drain and hooks get this share of a budget, so that a commit is always tried.
-const DRAIN_SHARE: f64 = 0.7;
-/// Drain, hooks and commit together; the rest is for the hook behind the commit.
-const COMMIT_SHARE: f64 = 0.9;
 /// The longest sleep while something is waited for: the pulse goes on.
 const WAIT_STEP: Duration = Duration::from_millis(20);
 
@@ -30,6 +27,16 @@ pub(super) enum HookKind {
     RevokedBeforeCommit,
     RevokedAfterCommit,
     Lost,
+}
+
+impl HookKind {
+    /// The step of giving partitions up in which the hook runs.
+    fn step(self) -> Step {
+        match self {
+            Self::Assigned | Self::RevokedBeforeCommit | Self::Lost => Step::BeforeCommit,
+            Self::RevokedAfterCommit => Step::AfterCommit,
+        }
+    }
 }
 
 /// What else is done while something is waited for.
@@ -55,7 +62,9 @@ impl PollLoop {
         let lost = self.client.assignment_lost();
         let cooperative = self.client.is_cooperative();
         let revoked = partitions.to_vec();
-        self.confirm_membership(began);
+        if !lost {
+            self.confirm_membership(began);
+        }
         self.commits.set_rebalancing(true);
         let held: Vec<TopicPartition> = revoked
             .iter()
@@ -65,6 +74,12 @@ impl PollLoop {
         let how = if lost { self.lose(&held) } else { self.give_up(&held, began) };
         if let Err(error) = self.client.unassign(partitions, cooperative) {
             tracing::error!(listener = %self.parts.listener.id, %error, "give the revoked partitions back");
+        }
+        self.unanswered = None;
+        // What a final commit was told of a membership that is over now says nothing about the next one.
+        self.fenced_at = None;
+        if lost {
+            self.parts.consumer.update(|state| state.in_group = false);
         }
         self.publish_assignment();
         let took = Instant::now().saturating_since(began);
@@ -84,24 +99,27 @@ impl PollLoop {
             return "nothing to drain".to_owned();
         }
         let budget = self.parts.settings.revoke_timeout;
-        let (drain_until, commit_until) = (began + budget.mul_f64(DRAIN_SHARE), began + budget.mul_f64(COMMIT_SHARE));
-        let drained = self.drain(held, Interrupt::Revoke, drain_until, Serve::Nothing);
+        let until = |step: Step| began + budget.mul_f64(step.share());
+        let drained = self.drain(held, Interrupt::Revoke, until(Step::Drain), Serve::Nothing);
         let drain_took = Instant::now().saturating_since(began);
         let hooks_began = Instant::now();
-        self.run_hooks(HookKind::RevokedBeforeCommit, held, drain_until, Serve::Nothing);
+        self.run_hooks(HookKind::RevokedBeforeCommit, held, until(Step::BeforeCommit), Serve::Nothing);
         let hooks_took = Instant::now().saturating_since(hooks_began);
         let commit_began = Instant::now();
-        let outcomes = self.final_commit(held, commit_until, Serve::Nothing);
+        let outcomes = self.final_commit(held, until(Step::Commit), Serve::Nothing);
         let commit_took = Instant::now().saturating_since(commit_began);
         self.end_partitions(held);
         let hooks_began = Instant::now();
-        self.run_hooks(HookKind::RevokedAfterCommit, held, began + budget, Serve::Nothing);
+        self.run_hooks(HookKind::RevokedAfterCommit, held, until(Step::AfterCommit), Serve::Nothing);
         let hooks_took = hooks_took + Instant::now().saturating_since(hooks_began);
         let cancelled = match drained.cancelled.len() {
             0 => String::new(),
             many => format!(" and cancelled {many} still running"),
         };
         let commit = describe(&outcomes);
+        if self.stopping {
+            self.ending.note(drained.cancelled, &outcomes);
+        }
         format!("drain took {drain_took:?}{cancelled}, hooks {hooks_took:?}, commit {commit_took:?}{commit}")
     }
 
@@ -112,7 +130,7 @@ impl PollLoop {
         }
         self.end_partitions(held);
         let began = Instant::now();
-        let until = began + self.parts.settings.revoke_timeout.mul_f64(DRAIN_SHARE);
+        let until = began + self.parts.settings.revoke_timeout.mul_f64(Step::BeforeCommit.share());
         self.run_hooks(HookKind::Lost, held, until, Serve::Nothing);
         format!("nothing committed, hooks took {:?}", Instant::now().saturating_since(began))
     }
@@ -127,12 +145,15 @@ impl PollLoop {
     ) -> Drained {
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
             partition.interrupt(interrupt);
+            if !self.parts.hooks.is_empty() {
+                self.commits.keep_back(&partition.topic_partition);
+            }
         }
         let ended = |this: &Self| {
             let mut those = this.partitions.iter().filter(|partition| held.contains(&partition.topic_partition));
             those.all(Partition::has_ended)
         };
-        self.wait(until, serve, ended);
+        self.wait(Step::Drain, until, serve, ended);
         let mut cancelled = Vec::new();
         for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
             if !partition.has_ended() {
@@ -157,7 +178,7 @@ impl PollLoop {
         }
         loop {
             let now = Instant::now();
-            let until = self.cut(until, |stop| stop.commit_until);
+            let until = self.cut(Step::Commit, until);
             match self.commits.final_step(held, until, now) {
                 FinalStep::Send(request) => self.send_commit(&request),
                 FinalStep::WaitUntil(at) => {
@@ -193,11 +214,12 @@ impl PollLoop {
     }
 
     /// Waits until `done`, at most until `until` or what a stop leaves of it.
-    pub(super) fn wait(&mut self, until: Instant, serve: Serve, done: impl Fn(&Self) -> bool) -> bool {
+    pub(super) fn wait(&mut self, step: Step, until: Instant, serve: Serve, done: impl Fn(&Self) -> bool) -> bool {
         loop {
             self.parts.consumer.waker.clear();
             self.tick();
-            self.serve_commit_answers(Duration::ZERO);
+            // The partitions that stay go on, and so do their commits.
+            self.serve_commits();
             if serve == Serve::Events {
                 self.serve_events();
             }
@@ -205,7 +227,7 @@ impl PollLoop {
                 return true;
             }
             let now = Instant::now();
-            let until = self.cut(until, |stop| stop.drain_until);
+            let until = self.cut(step, until);
             if now >= until {
                 return false;
             }
@@ -214,8 +236,8 @@ impl PollLoop {
     }
 
     /// A stop cuts every running wait short.
-    fn cut(&self, until: Instant, limit: impl Fn(crate::container::StopRequest) -> Instant) -> Instant {
-        self.parts.consumer.stop_requested().map_or(until, |stop| until.min(limit(stop)))
+    fn cut(&self, step: Step, until: Instant) -> Instant {
+        self.parts.consumer.stop_requested().map_or(until, |stop| until.min(stop.until(step)))
     }
 
     /// Runs the hooks one after the other as tasks of the user's runtime, and goes on without those that are late. A
@@ -240,7 +262,7 @@ impl PollLoop {
                 partitions: partitions.to_vec(),
             };
             let result = self.spawn_hook(call(hook, kind, event));
-            self.wait(until, serve, |_| result.is_over());
+            self.wait(kind.step(), until, serve, |_| result.is_over());
             if let Some(answers) = result.take() {
                 starts.extend(answers);
             } else {

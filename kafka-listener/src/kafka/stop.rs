@@ -8,8 +8,7 @@ use super::poll_loop::PollLoop;
 use super::reaper;
 use super::revoke::{HookKind, Serve, describe};
 use crate::clock::Instant;
-use crate::commit::CommitOutcome;
-use crate::container::{ConsumerPhase, StopRequest};
+use crate::container::{ConsumerPhase, Step, StopRequest};
 use crate::phase::Interrupt;
 use crate::record::TopicPartition;
 
@@ -41,23 +40,20 @@ impl PollLoop {
         let Some(stop) = self.parts.consumer.stop_requested() else { return };
         let began = Instant::now();
         let given_up = self.held();
-        let drained = self.drain(&self.held(), Interrupt::Stop, stop.drain_until, Serve::Events);
-        self.ending.cancelled = drained.cancelled;
+        let drained = self.drain(&self.held(), Interrupt::Stop, stop.until(Step::Drain), Serve::Events);
         let drain_took = Instant::now().saturating_since(began);
         // A rebalance that was served meanwhile may have taken some of them.
-        self.run_hooks(HookKind::RevokedBeforeCommit, &self.held(), stop.drain_until, Serve::Events);
+        self.run_hooks(HookKind::RevokedBeforeCommit, &self.held(), stop.until(Step::BeforeCommit), Serve::Events);
         let held = self.held();
         let commit_began = Instant::now();
-        let outcomes = self.final_commit(&held, stop.commit_until, Serve::Events);
+        let outcomes = self.final_commit(&held, stop.until(Step::Commit), Serve::Events);
         let commit_took = Instant::now().saturating_since(commit_began);
         let commit = describe(&outcomes);
-        let uncertain = outcomes.iter().filter(|outcome| outcome.outcome != CommitOutcome::Committed);
-        let uncertain = uncertain.map(|outcome| (outcome.topic_partition.clone(), outcome.outcome.to_string()));
-        self.ending.uncommitted.extend(uncertain);
+        self.ending.note(drained.cancelled, &outcomes);
         let held = self.held();
         self.end_partitions(&held);
         self.publish_assignment();
-        self.run_hooks(HookKind::RevokedAfterCommit, &held, stop.commit_until, Serve::Events);
+        self.run_hooks(HookKind::RevokedAfterCommit, &held, stop.until(Step::AfterCommit), Serve::Events);
         if !given_up.is_empty() {
             let took = Instant::now().saturating_since(began);
             let how = format!("stopping: drain took {drain_took:?}, commit {commit_took:?}{commit}");
@@ -68,7 +64,9 @@ impl PollLoop {
     /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
     fn close(&mut self) {
         self.discard_removed();
+        // A fatal error that nobody has been told of yet shows in the refusal.
         if self.is_client_dead || self.client.begin_close().is_err() {
+            self.is_client_dead |= self.client.fatal_error().is_some();
             self.ending.left_group = false;
             return;
         }
@@ -81,7 +79,7 @@ impl PollLoop {
                 self.ending.left_group = true;
                 return;
             }
-            let close_until = self.parts.consumer.stop_requested().map(|stop| stop.close_until);
+            let close_until = self.parts.consumer.stop_requested().map(|stop| stop.until(Step::Leave));
             if close_until.is_none_or(|until| Instant::now() >= until) {
                 self.unread.clear();
                 tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,

@@ -212,7 +212,7 @@ impl PollLoop {
     pub(super) fn on_fenced(&mut self, topic_partition: &TopicPartition) {
         self.fenced_at.get_or_insert_with(Instant::now);
         if let Some(partition) = self.partition_mut(topic_partition) {
-            partition.interrupt(Interrupt::Lost);
+            partition.cancel(Interrupt::Lost);
         }
     }
 

@@ -51,7 +51,7 @@ impl ListenerRegistry {
     /// # Errors
     ///
     /// [`Error::NotAssigned`] after `limit`, naming the listeners that are not there yet; [`Error::Failed`] when one
-    /// cannot go on.
+    /// cannot go on, [`Error::NotRunning`] when one was stopped meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -67,6 +67,13 @@ impl ListenerRegistry {
         let timed_out = tokio::time::timeout(limit, all).await.is_err();
         if let Some(error) = self.first_failure() {
             return Err(error);
+        }
+        let stopped = self.containers.iter().find(|container| {
+            !container.consumers().is_empty()
+                && matches!(container.state(), ContainerState::Stopping | ContainerState::Stopped)
+        });
+        if let Some(stopped) = stopped {
+            return Err(Error::NotRunning { listener: stopped.id().to_owned() });
         }
         if timed_out {
             let starting = self.containers.iter().filter(|container| container.state() == ContainerState::Starting);

@@ -110,9 +110,11 @@ impl AttemptMemory {
         }
     }
 
-    /// The partition has got past its record, or an operator asked for a fresh start.
-    pub(crate) fn forget(&mut self, topic_partition: &TopicPartition) {
-        self.records.remove(topic_partition);
+    /// The partition has got past the record at `done`, and past its failed record if that is not behind it.
+    pub(crate) fn forget(&mut self, topic_partition: &TopicPartition, done: i64) {
+        if self.records.get(topic_partition).is_some_and(|(failed, _)| *failed <= done) {
+            self.records.remove(topic_partition);
+        }
     }
 }
 

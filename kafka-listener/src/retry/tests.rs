@@ -92,6 +92,6 @@ fn only_the_record_that_a_partition_was_at_is_remembered() {
     assert_eq!((memory.recall(&orders, 7), memory.recall(&orders, 8), memory.recall(&payments, 7)), (2, 0, 1));
     memory.remember(&orders, 8, 1);
     assert_eq!((memory.recall(&orders, 7), memory.recall(&orders, 8)), (0, 1));
-    memory.forget(&orders);
+    memory.forget(&orders, i64::MAX);
     assert_eq!((memory.recall(&orders, 8), memory.recall(&payments, 7)), (0, 1));
 }

@@ -14,6 +14,7 @@ use crate::clock::Instant;
 use crate::failure::ErrorClass;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
+use crate::offset_tracker::next_offset_after;
 use crate::phase::{Interrupt, Phase, Reaction};
 use crate::record::TopicPartition;
 
@@ -202,7 +203,8 @@ impl PartitionControl {
     }
 
     pub(crate) fn returned(&self) -> (u64, u64) {
-        (self.returned_records.load(Ordering::Acquire), self.returned_bytes.load(Ordering::Acquire))
+        // Sequentially consistent with `starve`: either the loop sees the credits or the worker sees the flag.
+        (self.returned_records.load(Ordering::SeqCst), self.returned_bytes.load(Ordering::SeqCst))
     }
 
     /// Asks to be woken when credits come back. The caller looks at the credits once more afterwards.
@@ -247,15 +249,19 @@ impl PartitionControl {
         lock(&self.request).take()
     }
 
-    /// Hands an operator's decision to the worker; refused at once unless a record is on hold.
+    /// Hands an operator's decision to the worker; refused at once unless a record is on hold and undecided.
     pub(crate) fn decide(&self, decision: HeldDecision) {
-        if self.phase() != Phase::Held {
-            // The asker may have gone; then nobody needs the answer.
-            decision.answer.send(HeldAnswer::NotHeld).ok();
-            return;
+        {
+            // The worker changes this phase under the same lock: a decision never outlives the hold it is about.
+            let mut slot = lock(&self.decision);
+            if self.phase() == Phase::Held && slot.is_none() {
+                *slot = Some(decision);
+                self.changed.notify_one();
+                return;
+            }
         }
-        *lock(&self.decision) = Some(decision);
-        self.changed.notify_one();
+        // The asker may have gone; then nobody needs the answer.
+        decision.answer.send(HeldAnswer::NotHeld).ok();
     }
 
     // The worker's side.
@@ -305,8 +311,27 @@ impl PartitionControl {
         }
     }
 
+    /// From now on an operator may decide about the record at `offset`.
+    pub(crate) fn begin_hold(&self, offset: i64) {
+        let _slot = lock(&self.decision);
+        self.at(offset);
+        self.enter(Phase::Held);
+    }
+
     pub(crate) fn take_decision(&self) -> Option<HeldDecision> {
         lock(&self.decision).take()
+    }
+
+    /// The hold is over: a decision that came too late is told so.
+    pub(crate) fn end_hold(&self) {
+        let late = {
+            let mut slot = lock(&self.decision);
+            self.enter(Phase::Queued);
+            slot.take()
+        };
+        if let Some(late) = late {
+            late.answer.send(HeldAnswer::NotHeld).ok();
+        }
     }
 
     pub(crate) fn ask(&self, request: WorkerRequest) {
@@ -334,6 +359,13 @@ impl PartitionControl {
         offset(self.position.load(Ordering::Relaxed))
     }
 
+    /// The first offset that is not known to be committed: what the broker acknowledged, else what is done here, else
+    /// where reading stands.
+    pub(crate) fn open_from(&self) -> Option<i64> {
+        let done = self.last_done().map(|done| next_offset_after(done).get());
+        self.committed().or(done).or_else(|| self.current()).or_else(|| self.position())
+    }
+
     pub(crate) fn end_offset(&self) -> Option<i64> {
         offset(self.end_offset.load(Ordering::Relaxed))
     }
@@ -351,20 +383,18 @@ impl PartitionControl {
         self.sent_records.load(Ordering::Relaxed).saturating_sub(self.finished())
     }
 
-    /// How long the worker has been at its record: exact while it waits, to a quarter of a second while it runs.
+    /// How long the worker has been at its record, all attempts together: to a quarter of a second.
     pub(crate) fn record_age(&self, now: Instant) -> Duration {
-        let in_phase = self.phase_age(now);
-        if !self.phase().is_running() {
-            return in_phase;
-        }
         let is_seen = self.seen_at.load(Ordering::Relaxed) == self.current.load(Ordering::Relaxed);
         let seen_since = Instant::from_nanos(self.seen_since.load(Ordering::Relaxed));
-        if is_seen { in_phase.min(now.saturating_since(seen_since)) } else { Duration::ZERO }
+        let seen_for = if is_seen { now.saturating_since(seen_since) } else { Duration::ZERO };
+        // A worker that waits has been at its record for as long as it waits, seen or not.
+        if self.phase().is_running() { seen_for } else { seen_for.max(self.phase_age(now)) }
     }
 
     /// How long user code has been running for one record; `None` while none runs.
     pub(crate) fn running_for(&self, now: Instant) -> Option<Duration> {
-        self.phase().counts_as_stuck().then(|| self.record_age(now))
+        self.phase().counts_as_stuck().then(|| self.record_age(now).min(self.phase_age(now)))
     }
 
     /// How long the worker has been in its phase.

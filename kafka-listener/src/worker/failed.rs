@@ -39,6 +39,7 @@ impl WorkerContext {
     pub(super) async fn failed(&self, offset: i64, retry: &mut RetryState, error: &ListenerError) -> Next {
         let listener = &*self.listener;
         let attempt = retry.attempt();
+        listener.metrics.failed();
         let text = describe(error);
         let decision = retry.failed(
             error.class(),
@@ -69,10 +70,10 @@ impl WorkerContext {
             Decision::Exhausted(OnFailure::Hold) => {
                 self.log_hold(offset, attempt, error.class(), &text);
                 listener.metrics.held();
-                match self.hold(Some(offset)).await {
+                match self.hold(offset).await {
                     Held::Retry => {
                         *retry = RetryState::new();
-                        self.forget(*retry);
+                        self.remember(offset, *retry);
                         Next::Again
                     }
                     Held::Skip => {
@@ -108,7 +109,7 @@ impl WorkerContext {
             "partition on hold: the log cannot be read here; `retry_held` reads it again, `skip_held` goes past it"
         );
         listener.metrics.held();
-        match self.hold(Some(error.offset)).await {
+        match self.hold(error.offset).await {
             Held::Retry => {
                 self.control.ask(WorkerRequest::ReadFrom(resume_at.unwrap_or(error.offset)));
                 true
@@ -121,37 +122,39 @@ impl WorkerContext {
         }
     }
 
-    /// Waits for a decision about the record at `offset`.
-    async fn hold(&self, offset: Option<i64>) -> Held {
-        let held = offset.unwrap_or(super::NO_OFFSET);
-        self.control.at(held);
-        self.control.enter(Phase::Held);
+    /// Waits for a decision about the record at `held`.
+    async fn hold(&self, held: i64) -> Held {
+        self.control.begin_hold(held);
+        let end = self.decided(held).await;
+        self.control.end_hold();
+        end
+    }
+
+    async fn decided(&self, held: i64) -> Held {
         loop {
             if self.control.gates() & gate::STOP != 0 {
                 return Held::Leave;
             }
-            if let Some(decision) = self.control.take_decision() {
-                let (answer, end) = match decision.action {
-                    HeldAction::Retry => (HeldAnswer::Done { offset: held }, Some(Held::Retry)),
-                    HeldAction::Skip { offset } if offset == held => {
-                        (HeldAnswer::Done { offset: held }, Some(Held::Skip))
-                    }
-                    HeldAction::Skip { .. } => (HeldAnswer::OtherRecord { held }, None),
-                };
-                if let Some(end) = end {
-                    tracing::warn!(
-                        listener = %self.listener.id, topic = self.control.topic_partition.topic(),
-                        partition = self.control.topic_partition.partition(), offset = held, action = ?decision.action,
-                        "hold ended by an operator"
-                    );
-                    self.control.enter(Phase::Queued);
-                    // The asker may have gone; the decision holds all the same.
-                    decision.answer.send(answer).ok();
-                    return end;
+            let Some(decision) = self.control.take_decision() else {
+                self.control.changed().await;
+                continue;
+            };
+            let end = match decision.action {
+                HeldAction::Retry => Held::Retry,
+                HeldAction::Skip { offset } if offset == held => Held::Skip,
+                HeldAction::Skip { .. } => {
+                    decision.answer.send(HeldAnswer::OtherRecord { held }).ok();
+                    continue;
                 }
-                decision.answer.send(answer).ok();
-            }
-            self.control.changed().await;
+            };
+            tracing::warn!(
+                listener = %self.listener.id, topic = self.control.topic_partition.topic(),
+                partition = self.control.topic_partition.partition(), offset = held, action = ?decision.action,
+                "hold ended by an operator"
+            );
+            // The asker may have gone; the decision holds all the same.
+            decision.answer.send(HeldAnswer::Done { offset: held }).ok();
+            return end;
         }
     }
 
@@ -195,7 +198,9 @@ impl WorkerContext {
         }
         if self.listener.retry.attempts.is_some() {
             let mut attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-            attempts.forget(&self.control.topic_partition);
+            if let Some(done) = self.control.last_done() {
+                attempts.forget(&self.control.topic_partition, done);
+            }
         }
     }
 

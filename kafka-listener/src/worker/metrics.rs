@@ -74,6 +74,11 @@ impl ListenerMetrics {
         Tally { metrics: self, ok: 0 }
     }
 
+    pub(crate) fn failed(&self) {
+        self.failed.increment(1);
+        self.totals.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn retried(&self) {
         self.retries.increment(1);
         self.totals.retried.fetch_add(1, Ordering::Relaxed);
@@ -143,14 +148,10 @@ pub(crate) struct Tally<'m> {
 }
 
 impl Tally<'_> {
+    /// One delivery came back, `ok` or not; failures are counted where they are dealt with.
     pub(crate) fn handled(&mut self, took: Duration, ok: bool) {
         self.metrics.process.record(took);
-        if ok {
-            self.ok += 1;
-        } else {
-            self.metrics.failed.increment(1);
-            self.metrics.totals.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        self.ok += u64::from(ok);
     }
 
     /// Adds up what has been counted so far.

@@ -9,6 +9,7 @@ mod membership;
 mod metrics;
 mod run;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 
 use failed::Next;
 
-pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, NO_OFFSET, PartitionControl, WorkerRequest, gate};
+pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, PartitionControl, WorkerRequest, gate};
 pub(crate) use membership::Membership;
 pub(crate) use metrics::ListenerMetrics;
 pub(crate) use run::ErasedHandler;
@@ -26,11 +27,12 @@ pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
 use crate::config::{OnCorrupt, OnFailureTable, RetrySettings};
+use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
 use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
 use crate::record::RecordBatch;
-use crate::retry::{AttemptMemory, RetryState};
+use crate::retry::AttemptMemory;
 use crate::slots::{SlotHeld, Slots, WorkPermit};
 use crate::state::States;
 
@@ -123,6 +125,13 @@ pub(crate) async fn work(
     }
 }
 
+/// Drops a user's error. Its destructor is user code and may panic, which must not end the worker.
+fn drop_guarded(error: ListenerError) {
+    if catch_unwind(AssertUnwindSafe(|| drop(error))).is_err() {
+        tracing::error!("the destructor of a handler's error panicked");
+    }
+}
+
 /// Resolves when the worker has to leave.
 async fn stopped(control: &PartitionControl) {
     while control.gates() & gate::STOP == 0 {
@@ -150,7 +159,7 @@ impl WorkerContext {
             let at = index.load(Ordering::Relaxed);
             if at != retried && !matches!(end, RunEnd::Completed) {
                 self.forget(retry);
-                (retry, retried) = (RetryState::new(), at);
+                (retry, retried) = (self.recall(batch.records[at].offset), at);
             }
             match end {
                 RunEnd::Completed => break true,
@@ -159,11 +168,15 @@ impl WorkerContext {
                         break false;
                     }
                 }
-                RunEnd::Failed(error) => match self.failed(batch.records[at].offset, &mut retry, &error).await {
-                    Next::Again => {}
-                    Next::Onwards => index.store(at + 1, Ordering::Relaxed),
-                    Next::Leave => break false,
-                },
+                RunEnd::Failed(error) => {
+                    let next = self.failed(batch.records[at].offset, &mut retry, &error).await;
+                    drop_guarded(error);
+                    match next {
+                        Next::Again => {}
+                        Next::Onwards => index.store(at + 1, Ordering::Relaxed),
+                        Next::Leave => break false,
+                    }
+                }
             }
         };
         if go_on {

@@ -213,7 +213,7 @@ impl Member {
     /// The operator orders all held records to be tried again.
     pub(super) fn retry_held(&mut self, topic_partitions: &[TopicPartition]) -> Checked {
         for (partition, assigned) in self.partitions.iter_mut().filter(|(_, assigned)| assigned.held) {
-            self.attempts.forget(&topic_partitions[*partition]);
+            self.attempts.forget(&topic_partitions[*partition], i64::MAX);
             assigned.retry = RetryState::new();
             assigned.held = false;
             if assigned.machine.phase() == Phase::Held {

@@ -70,7 +70,7 @@ impl Member {
                 }
             };
             if done {
-                self.attempts.forget(topic_partition);
+                self.attempts.forget(topic_partition, i64::MAX);
                 assigned.retry = RetryState::new();
                 world.ledger.finished(record, assigned.id, now);
                 let in_order = assigned.tracker.oldest_open() == Some(run.offset);
