@@ -2,6 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "where a test cannot go on it fails, helpers included")]
 
 mod broker;
+mod common;
 mod fan_out;
 mod members;
+mod ordering;
+mod ownership;
+mod slots;
+mod slow_handlers;
 mod stop_under_load;
