@@ -226,5 +226,7 @@ pub const fn count(count: usize) -> i64 {
     count
 }
 
+#[cfg(feature = "test-hooks")]
+pub mod test_hooks;
 #[cfg(test)]
 mod tests;

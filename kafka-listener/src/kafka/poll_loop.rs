@@ -167,6 +167,8 @@ impl PollLoop {
 
     /// One turn of the loop.
     fn turn(&mut self) {
+        #[cfg(feature = "test-hooks")]
+        crate::private::test_hooks::before_turn(&self.parts.listener.group_id);
         self.parts.consumer.waker.clear();
         self.has_just_woken = false;
         self.tick();
