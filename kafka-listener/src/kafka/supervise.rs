@@ -147,6 +147,10 @@ impl PollLoop {
     }
 
     fn on_worker_ended(&mut self, index: usize) {
+        if self.is_runtime_gone() {
+            self.fail("the tokio runtime that the listeners were started on has been shut down".to_owned());
+            return;
+        }
         let (watermark, _) = self.partitions[index].take_progress();
         let partition = &self.partitions[index];
         let topic_partition = partition.topic_partition.clone();
@@ -165,6 +169,14 @@ impl PollLoop {
             Some(from) => self.seek(index, from.get()),
             None => self.lose_position(index),
         }
+    }
+
+    /// A runtime that is gone ends every task before its first poll; a task that never ends tells the difference.
+    fn is_runtime_gone(&self) -> bool {
+        let probe = self.parts.runtime.spawn(std::future::pending::<()>());
+        let gone = probe.is_finished();
+        probe.abort();
+        gone
     }
 
     fn on_request(&mut self, index: usize, request: WorkerRequest) {

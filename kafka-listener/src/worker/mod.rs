@@ -85,15 +85,30 @@ impl Drop for EndMark {
     }
 }
 
-/// The worker's life: waits for the partition to be free in this process, works until a gate says stop, ends.
-pub(crate) async fn work(
+/// The worker's life, to be spawned as a task: waits for the partition to be free in this process, works until a gate
+/// says stop, ends.
+pub(crate) fn work(
+    listener: Arc<ListenerContext>,
+    control: Arc<PartitionControl>,
+    membership: Arc<Membership>,
+    owner: OwnerKey,
+    hand_overs: mpsc::Receiver<HandOver>,
+) -> impl Future<Output = ()> + Send {
+    // Made here and not inside the task: a runtime that is gone drops the task before its first poll.
+    let end = EndMark(Arc::clone(&control));
+    async move {
+        let _end = end;
+        live(listener, control, membership, owner, hand_overs).await;
+    }
+}
+
+async fn live(
     listener: Arc<ListenerContext>,
     control: Arc<PartitionControl>,
     membership: Arc<Membership>,
     owner: OwnerKey,
     mut hand_overs: mpsc::Receiver<HandOver>,
 ) {
-    let _end = EndMark(Arc::clone(&control));
     control.enter(Phase::WaitingForPrevious);
     let lease = tokio::select! {
         biased;
