@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use kafka_listener::{ListenerRegistry, ListenerRegistryBuilder, RecordMetadata};
-use support::{broker, eventually, unique};
+use support::{Kafka, broker, eventually, unique};
 use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -35,11 +35,16 @@ impl Ground {
 
     /// A registry that knows nothing but this ground; the test registers its listeners.
     pub(crate) fn registry(&self) -> ListenerRegistryBuilder {
+        self.registry_on(broker())
+    }
+
+    /// The same where the topic is on another cluster than the shared one.
+    pub(crate) fn registry_on(&self, kafka: &Kafka) -> ListenerRegistryBuilder {
         watch_log();
         ListenerRegistry::builder()
             .environment(false)
             .without_discovery()
-            .set("kafka.bootstrap_servers", broker().bootstrap_servers())
+            .set("kafka.bootstrap_servers", kafka.bootstrap_servers())
             .set("listener.topic", self.topic.as_str())
             .set("listener.group_id", self.group.as_str())
     }
@@ -171,11 +176,10 @@ impl Latch {
     }
 }
 
-/// One line of the library's log: its level, its message under `message`, its fields as text.
-#[derive(Clone, Debug)]
+/// One line of the library's log: its message under `message`, its fields as text.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LogLine {
-    pub(crate) level: Level,
-    pub(crate) fields: BTreeMap<&'static str, String>,
+    fields: BTreeMap<&'static str, String>,
 }
 
 impl LogLine {
@@ -215,7 +219,7 @@ struct Keep;
 
 impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = LogLine { level: *event.metadata().level(), fields: BTreeMap::new() };
+        let mut line = LogLine::default();
         event.record(&mut line);
         LOG.lock().unwrap().push(line);
     }

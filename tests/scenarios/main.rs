@@ -3,10 +3,13 @@
 
 mod broker;
 mod common;
+mod failures;
 mod fan_out;
 mod members;
 mod ordering;
 mod ownership;
+mod panics;
+mod payloads;
 mod slots;
 mod slow_handlers;
 mod stop_under_load;

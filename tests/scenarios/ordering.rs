@@ -109,7 +109,8 @@ async fn records_of_a_partition_are_handled_in_order_also_when_some_are_tried_ag
 
     stage.diary.check_one_at_a_time_in_a_partition();
     for partition in 0..4 {
-        let expected: Vec<i64> = (0..COUNT).flat_map(|offset| vec![offset; if offset % 7 == 0 { 2 } else { 1 }]).collect();
+        let expected: Vec<i64> =
+            (0..COUNT).flat_map(|offset| vec![offset; if offset % 7 == 0 { 2 } else { 1 }]).collect();
         assert_eq!(stage.diary.begun(partition), expected);
     }
 }
