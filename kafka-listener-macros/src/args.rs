@@ -39,7 +39,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },
     Argument { name: "profiles", kind: Kind::Texts, example: r#"["prod"]"# },
     Argument { name: "client_id", kind: Kind::Text, example: r#""shop""# },
-    Argument { name: "properties", kind: Kind::Texts, example: r#"["fetch.min.bytes=1024"]"# },
+    Argument { name: "properties", kind: Kind::Texts, example: r#"["socket.keepalive.enable=true"]"# },
     Argument { name: "blocking", kind: Kind::Switch, example: "true" },
     Argument { name: "crate", kind: Kind::Path, example: "my_crate::kafka_listener" },
 ];

@@ -29,7 +29,7 @@ fn check(name: &str, args: TokenStream, item: TokenStream) {
 fn everything_is_described() {
     let args = quote! {
         id = "reserve", topics = ["orders", RETURNS], group_id = GROUP, concurrency = 3, auto_startup = false,
-        ack_mode = "record", properties = ["fetch.min.bytes=1024"],
+        ack_mode = "record", properties = ["socket.keepalive.enable=true"],
     };
     let item = quote! {
         /// Reserves.

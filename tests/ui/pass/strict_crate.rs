@@ -75,7 +75,7 @@ impl Classify for StockError {
     auto_startup = false,
     profiles = ["dev", "prod"],
     client_id = concat!("shop", "-", "inventory"),
-    properties = ["fetch.min.bytes=1024"],
+    properties = ["socket.keepalive.enable=true"],
 )]
 pub async fn reserve_stock(
     order: Order,
