@@ -79,6 +79,11 @@ impl Sample {
             arena: arena.into(),
             records: vec![record],
         };
+        self.lend(&batch, 0, read)
+    }
+
+    /// Lends a record of another batch as if it were handled under this sample's slots.
+    pub(crate) fn lend<R>(&self, batch: &RecordBatch, index: usize, read: impl FnOnce(RecordContext<'_>) -> R) -> R {
         let (listener, group_id) = (Arc::from("pay"), Arc::from("order-service"));
         let delivery = Delivery {
             listener: &listener,
@@ -87,7 +92,7 @@ impl Sample {
             attempt: 3,
             permit: &self.permit,
         };
-        read(RecordContext::new(&batch, 0, &delivery))
+        read(RecordContext::new(batch, index, &delivery))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Span {

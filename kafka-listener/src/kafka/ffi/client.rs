@@ -1,9 +1,10 @@
 //! The consumer client: events out, calls in, and an end that can be bounded.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::configuration::Configuration;
 use super::list::{PartitionList, first_error, topic_name};
 use super::queue::Queue;
 use super::{KafkaError, PartitionOffset, owned, sys};
@@ -30,9 +31,16 @@ unsafe impl Send for Native {}
 impl Drop for Native {
     fn drop(&mut self) {
         const NO_CONSUMER_CLOSE: c_int = 0x8;
-        // SAFETY: the client is live and destroyed once. Without the flag the call would close the consumer itself and
-        // wait for that without a deadline; `Client::begin_close` is how the group is left.
-        unsafe { sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE) }
+        // SAFETY: the client is live and destroyed once. A close that was begun waits for the answer to its revoke, and
+        // destroying the client would wait for that forever: this call is the answer, and changes nothing otherwise.
+        // Without the flag, destroying would close the consumer itself and wait for that without a deadline;
+        // `Client::begin_close` is how the group is left.
+        unsafe {
+            if sys::rd_kafka_consumer_closed(self.0) == 0 {
+                sys::rd_kafka_assign(self.0, std::ptr::null());
+            }
+            sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE);
+        }
     }
 }
 
@@ -103,26 +111,21 @@ impl Client {
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
         waker: &Arc<Waker>,
     ) -> Result<Self, KafkaError> {
+        let mut conf = Configuration::new();
+        for (name, value) in properties {
+            conf.set(name, value)?;
+        }
+        conf.set("log.queue", "true")?;
         let mut text = [0 as c_char; 512];
-        // SAFETY: the configuration is owned until `rd_kafka_new` takes it on success; `text` has the length given.
+        // SAFETY: the configuration is live, and `rd_kafka_new` takes it only on success; `text` has the length given.
         unsafe {
-            let conf = sys::rd_kafka_conf_new();
-            for (name, value) in properties {
-                if let Err(error) = set(conf, name, value, &mut text) {
-                    sys::rd_kafka_conf_destroy(conf);
-                    return Err(error);
-                }
-            }
-            if let Err(error) = set(conf, "log.queue", "true", &mut text) {
-                sys::rd_kafka_conf_destroy(conf);
-                return Err(error);
-            }
-            sys::rd_kafka_conf_set_events(conf, sys::EVENT_REBALANCE | sys::EVENT_OFFSET_COMMIT | sys::EVENT_ERROR);
-            let native = sys::rd_kafka_new(sys::CONSUMER, conf, text.as_mut_ptr(), text.len());
+            let events = sys::EVENT_REBALANCE | sys::EVENT_OFFSET_COMMIT | sys::EVENT_ERROR;
+            sys::rd_kafka_conf_set_events(conf.as_ptr(), events);
+            let native = sys::rd_kafka_new(sys::CONSUMER, conf.as_ptr(), text.as_mut_ptr(), text.len());
             if native.is_null() {
-                sys::rd_kafka_conf_destroy(conf);
                 return Err(KafkaError { code: 0, text: owned(text.as_ptr()) });
             }
+            conf.taken();
             let owner = Native(native);
             KafkaError::check(sys::rd_kafka_poll_set_consumer(native))?;
             let main = sys::rd_kafka_queue_get_main(native);
@@ -502,27 +505,6 @@ unsafe fn take_event(event: *mut sys::Event) -> Event {
             }
             _ => Event::Other,
         }
-    }
-}
-
-/// # Safety
-/// `conf` is a live configuration.
-unsafe fn set(conf: *mut sys::Conf, name: &str, value: &str, text: &mut [c_char]) -> Result<(), KafkaError> {
-    let refused = |text: String| KafkaError { code: 0, text };
-    let (Ok(native_name), Ok(native_value)) = (CString::new(name), CString::new(value)) else {
-        return Err(refused(format!("property `{name}` holds a NUL character")));
-    };
-    // SAFETY: all pointers live through the call; `text` has the length given.
-    unsafe {
-        let outcome =
-            sys::rd_kafka_conf_set(conf, native_name.as_ptr(), native_value.as_ptr(), text.as_mut_ptr(), text.len());
-        if outcome == sys::CONF_OK {
-            return Ok(());
-        }
-        // librdkafka's own text may repeat the value, which may be a secret.
-        let reason = owned(text.as_ptr());
-        let reason = if value.is_empty() || reason.contains(value) { String::new() } else { format!(": {reason}") };
-        Err(refused(format!("librdkafka refuses property `{name}`{reason}")))
     }
 }
 

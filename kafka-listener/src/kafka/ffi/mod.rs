@@ -7,10 +7,13 @@
 #![expect(unsafe_code, reason = "this module is the border to C")]
 
 mod client;
+mod configuration;
 mod drain;
 mod list;
 mod queue;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use client::{Client, Event, RebalanceKind, RebalancePartitions, TopicState};
 pub(crate) use drain::{Drained, PartitionError, Scratch};
