@@ -2,9 +2,10 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::configuration::Configuration;
+use super::event::{Event, RebalanceKind, RebalancePartitions};
 use super::list::{PartitionList, first_error, topic_name};
 use super::queue::Queue;
 use super::{KafkaError, PartitionOffset, owned, sys};
@@ -28,73 +29,51 @@ struct Native(*mut sys::Client);
 // SAFETY: librdkafka's client may be used from any thread.
 unsafe impl Send for Native {}
 
-impl Drop for Native {
-    fn drop(&mut self) {
-        const NO_CONSUMER_CLOSE: c_int = 0x8;
-        // SAFETY: the client is live and destroyed once. A close that was begun waits for the answer to its revoke, and
-        // destroying the client would wait for that forever: this call is the answer, and changes nothing otherwise.
-        // Without the flag, destroying would close the consumer itself and wait for that without a deadline;
-        // `Client::begin_close` is how the group is left.
+impl Native {
+    /// Leaves the group and closes the client, giving back whatever it has and is given. `false`: not in time.
+    fn close(&self, within: Duration) -> bool {
+        const STEP_MS: c_int = 20;
+        // SAFETY: the client is live, and the handle of its queue until it is destroyed below, once; events are ours.
         unsafe {
-            if sys::rd_kafka_consumer_closed(self.0) == 0 {
-                sys::rd_kafka_assign(self.0, std::ptr::null());
+            let events = sys::rd_kafka_queue_get_consumer(self.0);
+            // The only error left is a fatal one, after which there is no close to wait for.
+            let begun = KafkaError::check_object(sys::rd_kafka_consumer_close_queue(self.0, events)).is_ok();
+            // A rebalance that was taken from the queue may be without its answer still.
+            sys::rd_kafka_assign(self.0, std::ptr::null());
+            let began = Instant::now();
+            while begun && !self.is_closed() && began.elapsed() < within {
+                let event = sys::rd_kafka_queue_poll(events, STEP_MS);
+                if !event.is_null() {
+                    if sys::rd_kafka_event_type(event) == sys::EVENT_REBALANCE {
+                        sys::rd_kafka_assign(self.0, std::ptr::null());
+                    }
+                    sys::rd_kafka_event_destroy(event);
+                }
             }
-            sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE);
+            sys::rd_kafka_queue_destroy(events);
+            !begun || self.is_closed()
         }
     }
-}
 
-/// One thing that librdkafka has to say, taken from its queue.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// The group waits for an answer: one of the assign or unassign calls.
-    Rebalance {
-        kind: RebalanceKind,
-        partitions: RebalancePartitions,
-    },
-    /// Informational; librdkafka goes on by itself.
-    Error(KafkaError),
-    /// The client is dead; the assignment is gone without a revoke.
-    Fatal(KafkaError),
-    Log {
-        level: i32,
-        facility: String,
-        text: String,
-    },
-    /// A record outside its partition's queue: a bug in the splitting of queues.
-    StrayRecord {
-        partition: i32,
-        offset: i64,
-    },
-    /// Nothing for us.
-    Other,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RebalanceKind {
-    Assign,
-    Revoke,
-}
-
-/// The partitions of a rebalance, as librdkafka gave them: with leader epochs that its own calls want back.
-#[derive(Debug)]
-pub(crate) struct RebalancePartitions(PartitionList);
-
-impl Clone for RebalancePartitions {
-    fn clone(&self) -> Self {
-        // SAFETY: the list is live.
-        Self(unsafe { PartitionList::copy_of(self.0.as_ptr()) })
+    fn is_closed(&self) -> bool {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_consumer_closed(self.0) != 0 }
     }
 }
 
-impl RebalancePartitions {
-    pub(crate) fn to_vec(&self) -> Vec<TopicPartition> {
-        self.0.to_vec().into_iter().map(|element| element.topic_partition).collect()
-    }
-
-    /// Sets the offset to start from where `offset` has an answer.
-    pub(crate) fn start_at(&mut self, offset: impl Fn(&str, i32) -> Option<i64>) {
-        self.0.set_offsets(offset);
+impl Drop for Native {
+    /// Closes the client if nobody has. librdkafka never comes back from destroying one with an unanswered rebalance or
+    /// in the middle of leaving its group, so one that is not closed in time is left to itself.
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        const NO_CONSUMER_CLOSE: c_int = 0x8;
+        if !self.is_closed() && !self.close(PATIENCE) {
+            tracing::error!("a client of librdkafka was dropped before it was closed, and its threads go on running");
+            return;
+        }
+        // SAFETY: the client is live and destroyed once. Without the flag the call would close the consumer itself and
+        // wait for that without a deadline.
+        unsafe { sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE) }
     }
 }
 
@@ -146,7 +125,7 @@ impl Client {
             if event.is_null() {
                 return None;
             }
-            let taken = take_event(event);
+            let taken = Event::copy_of(event);
             sys::rd_kafka_event_destroy(event);
             Some(taken)
         }
@@ -440,8 +419,7 @@ impl Client {
 
     /// Whether the client may be dropped without leaving a member behind.
     pub(crate) fn is_closed(&self) -> bool {
-        // SAFETY: the client is live.
-        unsafe { sys::rd_kafka_consumer_closed(self.native.0) != 0 }
+        self.native.is_closed()
     }
 
     unsafe fn take_string(&self, text: *mut c_char) -> Option<String> {
@@ -466,49 +444,7 @@ pub(crate) struct CommitAnswer {
     pub(crate) partitions: Vec<PartitionOffset>,
 }
 
-/// # Safety
-/// `event` is a live event.
-unsafe fn take_event(event: *mut sys::Event) -> Event {
-    // SAFETY: every pointer read here belongs to the event, which lives through this function; all is copied.
-    unsafe {
-        match sys::rd_kafka_event_type(event) {
-            sys::EVENT_REBALANCE => {
-                let kind = match sys::rd_kafka_event_error(event) {
-                    sys::ASSIGN_PARTITIONS => RebalanceKind::Assign,
-                    sys::REVOKE_PARTITIONS => RebalanceKind::Revoke,
-                    code => return Event::Error(KafkaError::from_code(code)),
-                };
-                let list = PartitionList::copy_of(sys::rd_kafka_event_topic_partition_list(event));
-                Event::Rebalance { kind, partitions: RebalancePartitions(list) }
-            }
-            sys::EVENT_ERROR => {
-                let error = KafkaError {
-                    code: sys::rd_kafka_event_error(event),
-                    text: owned(sys::rd_kafka_event_error_string(event)),
-                };
-                if sys::rd_kafka_event_error_is_fatal(event) != 0 { Event::Fatal(error) } else { Event::Error(error) }
-            }
-            sys::EVENT_LOG => {
-                let (mut facility, mut text, mut level): (*const c_char, *const c_char, c_int) =
-                    (std::ptr::null(), std::ptr::null(), 0);
-                if sys::rd_kafka_event_log(event, &raw mut facility, &raw mut text, &raw mut level) != 0 {
-                    return Event::Other;
-                }
-                Event::Log { level, facility: owned(facility), text: owned(text) }
-            }
-            sys::EVENT_FETCH => {
-                let message = sys::rd_kafka_event_message_next(event);
-                if message.is_null() {
-                    return Event::Other;
-                }
-                Event::StrayRecord { partition: (*message).partition, offset: (*message).offset }
-            }
-            _ => Event::Other,
-        }
-    }
-}
-
 /// Whole milliseconds, rounded up so that a short wait is not a busy one.
-fn millis(wait: Duration) -> c_int {
+pub(super) fn millis(wait: Duration) -> c_int {
     c_int::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
 }

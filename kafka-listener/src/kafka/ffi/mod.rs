@@ -9,14 +9,16 @@
 mod client;
 mod configuration;
 mod drain;
+mod event;
 mod list;
 mod queue;
 mod sys;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, Event, RebalanceKind, RebalancePartitions, TopicState};
+pub(crate) use client::{Client, TopicState};
 pub(crate) use drain::{Drained, PartitionError, Scratch};
+pub(crate) use event::{Event, RebalanceKind, RebalancePartitions};
 pub(crate) use list::PartitionOffset;
 pub(crate) use queue::{Queue, Ready};
 

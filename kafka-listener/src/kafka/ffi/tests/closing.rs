@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 
-/// Far above the session's timeout, which bounds every end.
+/// Far above what a close takes, and above the patience of a drop.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// Runs `end` in a thread of its own and waits for it no longer than the bound.
@@ -103,7 +103,7 @@ fn dropping_a_client_right_after_its_close_has_begun_does_not_hang() {
     }
 }
 
-/// A commit that waits for its coordinator holds librdkafka up, for the session's timeout at most.
+/// A commit that waits for its coordinator holds the close up, for the session's timeout.
 #[test]
 fn dropping_a_client_whose_cluster_is_gone_does_not_hang() {
     let cluster = Cluster::with_partitions(1);

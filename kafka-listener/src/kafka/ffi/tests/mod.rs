@@ -9,15 +9,14 @@ mod properties;
 mod queues;
 mod records;
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as native;
-use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer};
 
-use super::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch, TopicState};
+use super::client::millis;
+use super::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch, TopicState, owned};
 use crate::extract::sample::Sample;
 use crate::kafka::waker::Waker;
 use crate::record::{RecordBatch, RecordContext, Timestamp, TopicPartition};
@@ -39,28 +38,44 @@ unsafe extern "C" {
     );
 }
 
-/// A mock cluster with the topic `orders`, and the producer that it lives in.
+/// A mock cluster with the topic `orders`, and the producer that it lives in: one without the wrapper of rdkafka, which
+/// leaks a queue per client and would hide leaks of ours.
 struct Cluster {
-    producer: BaseProducer,
+    producer: *mut native::rd_kafka_t,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SAFETY: the producer is live and destroyed once, and its cluster with it.
+        unsafe { native::rd_kafka_destroy(self.producer) }
+    }
 }
 
 impl Cluster {
     fn with_partitions(count: i32) -> Self {
-        let producer: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().unwrap();
-        let cluster = Self { producer };
-        // SAFETY: the mock cluster is part of the producer, which is live.
+        let mut text = [0 as c_char; 512];
+        // SAFETY: `text` has the length given; the producer takes the configuration; the mock cluster is part of it.
         unsafe {
+            let conf = native::rd_kafka_conf_new();
+            // It says at the default level that it is a mock.
+            for (name, value) in [(c"test.mock.num.brokers", c"1"), (c"log_level", c"3")] {
+                native::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), text.as_mut_ptr(), text.len());
+            }
+            let kind = native::rd_kafka_type_t::RD_KAFKA_PRODUCER;
+            let producer = native::rd_kafka_new(kind, conf, text.as_mut_ptr(), text.len());
+            assert!(!producer.is_null(), "{:?}", owned(text.as_ptr()));
+            let cluster = Self { producer };
             // The first join of a group is kept waiting for three seconds otherwise.
             native::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster.mock(), 0);
             let code = native::rd_kafka_mock_topic_create(cluster.mock(), TOPIC.as_ptr(), count, 1);
             assert_eq!(code as i32, 0);
+            cluster
         }
-        cluster
     }
 
     fn mock(&self) -> *mut native::rd_kafka_mock_cluster_t {
         // SAFETY: the producer is live.
-        unsafe { native::rd_kafka_handle_mock_cluster(self.producer.client().native_ptr()) }
+        unsafe { native::rd_kafka_handle_mock_cluster(self.producer) }
     }
 
     fn bootstrap_servers(&self) -> String {
@@ -89,7 +104,7 @@ impl Cluster {
                 assert_eq!(added as i32, 0);
             }
             native::rd_kafka_producev(
-                self.producer.client().native_ptr(),
+                self.producer,
                 native::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
                 TOPIC.as_ptr(),
                 native::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
@@ -113,7 +128,9 @@ impl Cluster {
     }
 
     fn flush(&self) {
-        self.producer.flush(DEADLINE).unwrap();
+        // SAFETY: the producer is live.
+        let code = unsafe { native::rd_kafka_flush(self.producer, millis(DEADLINE)) };
+        assert_eq!(code as i32, 0);
     }
 
     /// Appends records whose payloads are their numbers.
