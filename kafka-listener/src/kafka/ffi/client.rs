@@ -40,8 +40,8 @@ impl Native {
             let begun = KafkaError::check_object(sys::rd_kafka_consumer_close_queue(self.0, events)).is_ok();
             // A rebalance that was taken from the queue may be without its answer still.
             sys::rd_kafka_assign(self.0, std::ptr::null());
-            let began = Instant::now();
-            while begun && !self.is_closed() && began.elapsed() < within {
+            let since = Instant::now();
+            while begun && !self.is_closed() && since.elapsed() < within {
                 let event = sys::rd_kafka_queue_poll(events, STEP_MS);
                 if !event.is_null() {
                     if sys::rd_kafka_event_type(event) == sys::EVENT_REBALANCE {
