@@ -81,12 +81,15 @@ impl PollLoop {
             return;
         }
         let partition = &mut self.partitions[index];
-        let from = partition.expected().map_or(search.begin, CommitOffset::get);
-        let skipped = search.good.saturating_sub(from).unsigned_abs();
+        // The worker asked for this in the partition's order: all before it is done.
+        partition.take_progress();
+        partition.tracker.skip_to(CommitOffset::at(search.good));
+        partition.control.set_position(search.good);
         partition.reading = Reading::On;
+        let skipped = search.good.saturating_sub(search.begin).unsigned_abs();
         tracing::error!(
             listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
-            partition = partition.topic_partition.partition(), from, to = search.good, skipped,
+            partition = partition.topic_partition.partition(), from = search.begin, to = search.good, skipped,
             "records that cannot be read were skipped: on_corrupt = \"skip\""
         );
         self.parts.listener.metrics.skipped_unreadable(skipped);

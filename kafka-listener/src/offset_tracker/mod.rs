@@ -120,6 +120,18 @@ impl OffsetTracker {
         finished
     }
 
+    /// Notes that there is nothing to be had below `position`: what lies there cannot be read, and a policy or an
+    /// operator gave it up. It counts as done.
+    pub(crate) fn skip_to(&mut self, position: CommitOffset) {
+        if self.expected.is_some_and(|expected| expected >= position) {
+            return;
+        }
+        self.expected = Some(position);
+        if self.open.is_empty() {
+            self.watermark = Some(position);
+        }
+    }
+
     /// Notes one record as done, in any order. `false`: it was not open, so nothing changed.
     #[cfg_attr(not(test), expect(dead_code, reason = "records are done in order until ordering by key comes"))]
     pub(crate) fn done(&mut self, offset: i64) -> bool {

@@ -53,6 +53,27 @@ fn gaps_between_records_are_no_work() {
 }
 
 #[test]
+fn what_is_skipped_counts_as_done_behind_what_is_open() {
+    let mut tracker = tracker([1, 2]);
+    tracker.done_through(1);
+    tracker.skip_to(CommitOffset::at(9));
+    assert_eq!((watermark(&tracker), tracker.expected()), (Some(2), Some(CommitOffset::at(9))));
+    tracker.done_through(2);
+    assert_eq!(watermark(&tracker), Some(9));
+    tracker.skip_to(CommitOffset::at(12));
+    assert_eq!(watermark(&tracker), Some(12));
+    tracker.skip_to(CommitOffset::at(7));
+    assert_eq!((watermark(&tracker), tracker.expected()), (Some(12), Some(CommitOffset::at(12))));
+}
+
+#[test]
+fn what_is_skipped_before_anything_was_read_counts_as_done() {
+    let mut tracker = OffsetTracker::new();
+    tracker.skip_to(CommitOffset::at(4));
+    assert_eq!(watermark(&tracker), Some(4));
+}
+
+#[test]
 fn handing_over_more_does_not_move_the_watermark() {
     let mut tracker = tracker([1]);
     tracker.done_through(1);
