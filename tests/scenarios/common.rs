@@ -174,6 +174,20 @@ impl Latch {
         *self.0.1.lock().unwrap() = true;
         self.0.2.notify_all();
     }
+
+    /// Opens the latch when dropped: a test that fails must not leave threads blocked, for which its runtime would wait.
+    pub(crate) fn opens_at_the_end(&self) -> OpensAtTheEnd {
+        OpensAtTheEnd(self.clone())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct OpensAtTheEnd(Latch);
+
+impl Drop for OpensAtTheEnd {
+    fn drop(&mut self) {
+        self.0.open();
+    }
 }
 
 /// One line of the library's log: its message under `message`, its fields as text.

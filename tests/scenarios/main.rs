@@ -3,6 +3,7 @@
 
 mod broker;
 mod common;
+mod corruption;
 mod failures;
 mod fan_out;
 mod members;

@@ -123,6 +123,7 @@ async fn check_others_progress_while_one_is_latched(definition: ListenerDefiniti
         produce(&ground, partition, COUNT).await;
     }
     let stage = Stage::new();
+    let _release = stage.latch.opens_at_the_end();
     let listeners = ground.registry().register(definition).state(stage.clone()).start().await.unwrap();
     let done = |partition, count| {
         stage.diary.entries().iter().filter(|one| one.partition == partition && one.ended.is_some()).count() >= count

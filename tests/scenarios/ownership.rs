@@ -44,6 +44,7 @@ async fn another_consumer_of_the_process_waits_for_the_handler_that_still_blocks
     let ground = Ground::new(PARTITIONS).await;
     produce(&ground).await;
     let stage = Stage { diary: Diary::default(), latch: Latch::closed() };
+    let _release = stage.latch.opens_at_the_end();
     let builder = || {
         let builder = ground.registry().register(listener!(blocks)).state(stage.clone());
         builder.set("listener.revoke_timeout", "1s").set("listener.shutdown_timeout", "5s")
@@ -82,6 +83,7 @@ async fn a_restarted_container_waits_for_the_handler_that_still_blocks() {
     let ground = Ground::new(PARTITIONS).await;
     produce(&ground).await;
     let stage = Stage { diary: Diary::default(), latch: Latch::closed() };
+    let _release = stage.latch.opens_at_the_end();
     let builder = ground.registry().register(listener!(blocks)).state(stage.clone());
     // Slots are taken too: cancelled code keeps its slot, so that six new handlers would have none.
     let builder = builder.set("listener.shutdown_timeout", "2s").set("listener.concurrency", 6);
@@ -116,6 +118,7 @@ async fn a_restarted_container_waits_for_the_handler_that_still_blocks() {
 async fn partitions_that_move_between_the_consumers_of_a_container_have_one_owner_at_a_time() {
     let ground = Ground::new(PARTITIONS).await;
     let stage = Stage { diary: Diary::default(), latch: Latch::closed() };
+    let _release = stage.latch.opens_at_the_end();
     let builder = || {
         let builder = ground.registry().register(listener!(blocks)).state(stage.clone());
         let builder = builder.set("listener.consumers", 2).set("listener.revoke_timeout", "500ms");
