@@ -126,17 +126,23 @@ async fn what_is_held_or_in_backoff_needs_no_slot_and_is_given_away_at_once() {
     let live = first.health().live;
     assert!(live.ok, "waiting is not stuck: {live:?}");
 
-    let second = builder().start().await.unwrap();
-    second.wait_until_assigned(SOON).await.unwrap();
-    let revoked = log_of(&ground.group).into_iter().find(|line| line.field("kind") == "revoked");
-    let revoked = revoked.expect("the first member gave its partitions away");
-    let drain = drain_took(revoked.message());
-    assert!(drain < Duration::from_millis(100), "{}", revoked.message());
+    // Each newcomer takes everything away from everybody, as the assignor is an eager one.
+    let mut members = vec![first];
+    for count in 2..=3 {
+        members.push(builder().start().await.unwrap());
+        broker().wait_for_members(&ground.group, count, SOON).await.unwrap();
+    }
+    let lines = log_of(&ground.group);
+    let drains: Vec<Duration> = lines.iter().filter_map(|line| drain_took(line.message())).collect();
+    // The machine may be busy with something else just then, but not each time; a backoff would take its minute.
+    let least = drains.iter().min().expect("the first member gave its partitions away");
+    assert!(*least < Duration::from_millis(100), "{drains:?}");
+    assert!(drains.iter().all(|drain| *drain < Duration::from_secs(1)), "{drains:?}");
     let seen = drained.0.lock().unwrap()[0].clone();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5], "the waiting partitions were among the revoked ones");
-    assert_eq!(first.status().listeners[0].possibly_repeated, 0, "nothing ran");
+    assert_eq!(members[0].status().listeners[0].possibly_repeated, 0, "nothing ran");
 
-    for listeners in [second, first] {
+    for listeners in members.into_iter().rev() {
         let began = Instant::now();
         listeners.shutdown().await.into_result().unwrap();
         assert!(began.elapsed() < Duration::from_secs(10), "a stop waits for no backoff: {:?}", began.elapsed());
@@ -154,8 +160,8 @@ fn phase(listeners: &ListenerRegistry, partition: i32) -> Option<Phase> {
 }
 
 /// `… (drain took 1.2ms, hooks 3µs, commit 4ms)` → 1.2 ms.
-fn drain_took(message: &str) -> Duration {
-    let (_, rest) = message.split_once("drain took ").expect("the line says how long the drain took");
+fn drain_took(message: &str) -> Option<Duration> {
+    let (_, rest) = message.split_once("drain took ")?;
     let text = &rest[..rest.find([',', ' ']).unwrap()];
     let digits = text.trim_end_matches(|letter: char| letter.is_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -165,5 +171,5 @@ fn drain_took(message: &str) -> Duration {
         "ns" => 1e-9,
         unit => unreachable!("unit `{unit}` of {message}"),
     };
-    Duration::from_secs_f64(digits.parse::<f64>().unwrap() * unit)
+    Some(Duration::from_secs_f64(digits.parse::<f64>().unwrap() * unit))
 }
