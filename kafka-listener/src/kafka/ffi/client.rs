@@ -1,5 +1,6 @@
 //! The consumer client: events out, calls in, and an end that can be bounded.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,11 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
-struct Native(*mut sys::Client);
+struct Native {
+    handle: *mut sys::Client,
+    /// Whether a rebalance was taken from the queue that librdkafka still waits to have answered.
+    owes_answer: Cell<bool>,
+}
 
 // SAFETY: librdkafka's client may be used from any thread.
 unsafe impl Send for Native {}
@@ -34,30 +39,30 @@ impl Native {
     fn close(&self, within: Duration) -> bool {
         const STEP_MS: c_int = 20;
         // SAFETY: the client is live, and the handle of its queue until it is destroyed below, once; events are ours.
+        // Nothing is assigned unless an answer is waited for: a client that is closed meanwhile would never reply.
         unsafe {
-            let events = sys::rd_kafka_queue_get_consumer(self.0);
+            let events = sys::rd_kafka_queue_get_consumer(self.handle);
             // The only error left is a fatal one, after which there is no close to wait for.
-            let begun = KafkaError::check_object(sys::rd_kafka_consumer_close_queue(self.0, events)).is_ok();
-            // A rebalance that was taken from the queue may be without its answer still.
-            sys::rd_kafka_assign(self.0, std::ptr::null());
+            let is_closing = KafkaError::check_object(sys::rd_kafka_consumer_close_queue(self.handle, events)).is_ok();
             let since = Instant::now();
-            while begun && !self.is_closed() && since.elapsed() < within {
+            while is_closing && !self.is_closed() && since.elapsed() < within {
+                if self.owes_answer.take() {
+                    sys::rd_kafka_assign(self.handle, std::ptr::null());
+                }
                 let event = sys::rd_kafka_queue_poll(events, STEP_MS);
                 if !event.is_null() {
-                    if sys::rd_kafka_event_type(event) == sys::EVENT_REBALANCE {
-                        sys::rd_kafka_assign(self.0, std::ptr::null());
-                    }
+                    self.owes_answer.set(sys::rd_kafka_event_type(event) == sys::EVENT_REBALANCE);
                     sys::rd_kafka_event_destroy(event);
                 }
             }
             sys::rd_kafka_queue_destroy(events);
-            !begun || self.is_closed()
+            !is_closing || self.is_closed()
         }
     }
 
     fn is_closed(&self) -> bool {
         // SAFETY: the client is live.
-        unsafe { sys::rd_kafka_consumer_closed(self.0) != 0 }
+        unsafe { sys::rd_kafka_consumer_closed(self.handle) != 0 }
     }
 }
 
@@ -73,7 +78,7 @@ impl Drop for Native {
         }
         // SAFETY: the client is live and destroyed once. Without the flag the call would close the consumer itself and
         // wait for that without a deadline.
-        unsafe { sys::rd_kafka_destroy_flags(self.0, NO_CONSUMER_CLOSE) }
+        unsafe { sys::rd_kafka_destroy_flags(self.handle, NO_CONSUMER_CLOSE) }
     }
 }
 
@@ -105,7 +110,7 @@ impl Client {
                 return Err(KafkaError { code: 0, text: owned(text.as_ptr()) });
             }
             conf.taken();
-            let owner = Native(native);
+            let owner = Native { handle: native, owes_answer: Cell::new(false) };
             KafkaError::check(sys::rd_kafka_poll_set_consumer(native))?;
             let main = sys::rd_kafka_queue_get_main(native);
             let logs = KafkaError::check(sys::rd_kafka_set_log_queue(native, main));
@@ -127,6 +132,9 @@ impl Client {
             }
             let taken = Event::copy_of(event);
             sys::rd_kafka_event_destroy(event);
+            if matches!(taken, Event::Rebalance { .. }) {
+                self.native.owes_answer.set(true);
+            }
             Some(taken)
         }
     }
@@ -134,7 +142,7 @@ impl Client {
     pub(crate) fn subscribe<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> Result<(), KafkaError> {
         let list = PartitionList::of_topics(topics);
         // SAFETY: client and list are live; the list is copied by the call.
-        KafkaError::check(unsafe { sys::rd_kafka_subscribe(self.native.0, list.as_ptr()) })
+        KafkaError::check(unsafe { sys::rd_kafka_subscribe(self.native.handle, list.as_ptr()) })
     }
 
     /// Takes the partition's own queue and cuts it loose from the main queue. To be called before the partition is
@@ -143,7 +151,8 @@ impl Client {
         let topic = topic_name(topic_partition.topic());
         // SAFETY: the client is live; the handle is checked and then owned by the `Queue`.
         unsafe {
-            let queue = sys::rd_kafka_queue_get_partition(self.native.0, topic.as_ptr(), topic_partition.partition());
+            let queue =
+                sys::rd_kafka_queue_get_partition(self.native.handle, topic.as_ptr(), topic_partition.partition());
             if queue.is_null() {
                 return Err(KafkaError { code: 0, text: format!("no queue for partition `{topic_partition}`") });
             }
@@ -155,36 +164,38 @@ impl Client {
     /// Whether the partitions about to be revoked are lost already. To be read before unassigning, which resets it.
     pub(crate) fn assignment_lost(&self) -> bool {
         // SAFETY: the client is live.
-        unsafe { sys::rd_kafka_assignment_lost(self.native.0) != 0 }
+        unsafe { sys::rd_kafka_assignment_lost(self.native.handle) != 0 }
     }
 
     pub(crate) fn is_cooperative(&self) -> bool {
         // SAFETY: the client is live and the answer is a static string.
-        unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.0)) == "COOPERATIVE" }
+        unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.handle)) == "COOPERATIVE" }
     }
 
     /// Answers an assign event.
     pub(crate) fn assign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
         // SAFETY: client and list are live; the list is copied by the calls.
-        unsafe {
+        let outcome = unsafe {
             if cooperative {
-                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.0, partitions.0.as_ptr()))
+                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.handle, partitions.0.as_ptr()))
             } else {
-                KafkaError::check(sys::rd_kafka_assign(self.native.0, partitions.0.as_ptr()))
+                KafkaError::check(sys::rd_kafka_assign(self.native.handle, partitions.0.as_ptr()))
             }
-        }
+        };
+        outcome.inspect(|()| self.native.owes_answer.set(false))
     }
 
     /// Answers a revoke event.
     pub(crate) fn unassign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
         // SAFETY: as in `assign`; null means the whole assignment.
-        unsafe {
+        let outcome = unsafe {
             if cooperative {
-                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.0, partitions.0.as_ptr()))
+                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.handle, partitions.0.as_ptr()))
             } else {
-                KafkaError::check(sys::rd_kafka_assign(self.native.0, std::ptr::null()))
+                KafkaError::check(sys::rd_kafka_assign(self.native.handle, std::ptr::null()))
             }
-        }
+        };
+        outcome.inspect(|()| self.native.owes_answer.set(false))
     }
 
     /// Answers a rebalance that will not be carried out, so that the group does not wait for us: nothing is taken over,
@@ -204,14 +215,16 @@ impl Client {
     /// Clears a pause that outlived an earlier assignment of the same partitions.
     pub(crate) fn resume(&self, partitions: &RebalancePartitions) {
         // SAFETY: client and list are live. An error means that a partition is not assigned any more: nothing to clear.
-        let _ = unsafe { sys::rd_kafka_resume_partitions(self.native.0, partitions.0.as_ptr()) };
+        let _ = unsafe { sys::rd_kafka_resume_partitions(self.native.handle, partitions.0.as_ptr()) };
     }
 
     /// Moves the reading position of one assigned partition, and drops what was fetched from the old one.
     pub(crate) fn seek(&self, topic_partition: &TopicPartition, offset: i64, wait: Duration) -> Result<(), KafkaError> {
         let list = PartitionList::new([(topic_partition, Some(offset))]);
         // SAFETY: client and list are live; per-partition errors are written into the list.
-        KafkaError::check_object(unsafe { sys::rd_kafka_seek_partitions(self.native.0, list.as_ptr(), millis(wait)) })?;
+        KafkaError::check_object(unsafe {
+            sys::rd_kafka_seek_partitions(self.native.handle, list.as_ptr(), millis(wait))
+        })?;
         first_error(&list.to_vec())
     }
 
@@ -223,7 +236,7 @@ impl Client {
     ) -> Result<Vec<PartitionOffset>, KafkaError> {
         let list = PartitionList::new(partitions.iter().map(|partition| (partition, None)));
         // SAFETY: client and list are live; the answers are written into the list.
-        KafkaError::check(unsafe { sys::rd_kafka_committed(self.native.0, list.as_ptr(), millis(wait)) })?;
+        KafkaError::check(unsafe { sys::rd_kafka_committed(self.native.handle, list.as_ptr(), millis(wait)) })?;
         Ok(list.to_vec())
     }
 
@@ -236,7 +249,7 @@ impl Client {
     ) -> Result<Vec<PartitionOffset>, KafkaError> {
         let list = PartitionList::new(partitions.iter().map(|partition| (partition, Some(since_epoch_ms))));
         // SAFETY: as in `committed`.
-        KafkaError::check(unsafe { sys::rd_kafka_offsets_for_times(self.native.0, list.as_ptr(), millis(wait)) })?;
+        KafkaError::check(unsafe { sys::rd_kafka_offsets_for_times(self.native.handle, list.as_ptr(), millis(wait)) })?;
         Ok(list.to_vec())
     }
 
@@ -247,7 +260,7 @@ impl Client {
         // SAFETY: client and topic are live, the rest are out-parameters.
         let code = unsafe {
             sys::rd_kafka_get_watermark_offsets(
-                self.native.0,
+                self.native.handle,
                 topic.as_ptr(),
                 topic_partition.partition(),
                 &raw mut low,
@@ -264,7 +277,7 @@ impl Client {
         // SAFETY: client and topic are live, the rest are out-parameters.
         KafkaError::check(unsafe {
             sys::rd_kafka_query_watermark_offsets(
-                self.native.0,
+                self.native.handle,
                 topic.as_ptr(),
                 topic_partition.partition(),
                 &raw mut low,
@@ -288,11 +301,11 @@ impl Client {
         // SAFETY: client and lists are live; the lists are copied by the calls.
         unsafe {
             if self.is_cooperative() {
-                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.0, one.as_ptr()))?;
-                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.0, one.as_ptr()))
+                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.handle, one.as_ptr()))?;
+                KafkaError::check_object(sys::rd_kafka_incremental_assign(self.native.handle, one.as_ptr()))
             } else {
                 let all = PartitionList::new(assignment);
-                KafkaError::check(sys::rd_kafka_assign(self.native.0, all.as_ptr()))
+                KafkaError::check(sys::rd_kafka_assign(self.native.handle, all.as_ptr()))
             }
         }
     }
@@ -307,7 +320,7 @@ impl Client {
         let opaque = usize::try_from(serial).map_or(std::ptr::null_mut(), std::ptr::without_provenance_mut);
         // SAFETY: client, list and queue are live; the list is copied; the opaque is a number that nobody follows.
         KafkaError::check(unsafe {
-            sys::rd_kafka_commit_queue(self.native.0, list.as_ptr(), self.commit_answers.as_ptr(), None, opaque)
+            sys::rd_kafka_commit_queue(self.native.handle, list.as_ptr(), self.commit_answers.as_ptr(), None, opaque)
         })
     }
 
@@ -337,7 +350,7 @@ impl Client {
     /// The id that the coordinator gave this member; `None` before the first join.
     pub(crate) fn member_id(&self) -> Option<String> {
         // SAFETY: the client is live; the string is ours and freed once.
-        unsafe { self.take_string(sys::rd_kafka_memberid(self.native.0)) }
+        unsafe { self.take_string(sys::rd_kafka_memberid(self.native.handle)) }
     }
 
     /// The group's generation as this member knows it.
@@ -346,7 +359,7 @@ impl Client {
         const MAGIC: &[u8] = b"CGMDv2:";
         // SAFETY: metadata and buffer are ours, read while they live, and freed once.
         unsafe {
-            let metadata = sys::rd_kafka_consumer_group_metadata(self.native.0);
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.native.handle);
             if metadata.is_null() {
                 return None;
             }
@@ -365,7 +378,7 @@ impl Client {
                 .strip_prefix(MAGIC)
                 .and_then(|rest| rest.first_chunk::<4>())
                 .map(|generation| i32::from_ne_bytes(*generation));
-            sys::rd_kafka_mem_free(self.native.0, buffer);
+            sys::rd_kafka_mem_free(self.native.handle, buffer);
             generation.filter(|generation| *generation >= 0)
         }
     }
@@ -373,7 +386,7 @@ impl Client {
     /// The cluster's id, waiting at most `wait` for a broker to tell it.
     pub(crate) fn cluster_id(&self, wait: Duration) -> Option<String> {
         // SAFETY: as in `member_id`.
-        unsafe { self.take_string(sys::rd_kafka_clusterid(self.native.0, millis(wait))) }
+        unsafe { self.take_string(sys::rd_kafka_clusterid(self.native.handle, millis(wait))) }
     }
 
     /// Asks the cluster about one topic. Waits for a broker, at most `wait`.
@@ -382,12 +395,12 @@ impl Client {
         let name = topic_name(topic);
         // SAFETY: every handle is checked or live, read while it lives, and freed once.
         unsafe {
-            let handle = sys::rd_kafka_topic_new(self.native.0, name.as_ptr(), std::ptr::null_mut());
+            let handle = sys::rd_kafka_topic_new(self.native.handle, name.as_ptr(), std::ptr::null_mut());
             if handle.is_null() {
                 return Err(KafkaError { code: 0, text: format!("no handle for topic `{topic}`") });
             }
             let mut metadata = std::ptr::null();
-            let code = sys::rd_kafka_metadata(self.native.0, 0, handle, &raw mut metadata, millis(wait));
+            let code = sys::rd_kafka_metadata(self.native.handle, 0, handle, &raw mut metadata, millis(wait));
             sys::rd_kafka_topic_destroy(handle);
             KafkaError::check(code)?;
             let state =
@@ -405,7 +418,7 @@ impl Client {
     pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
         let mut text = [0 as c_char; 512];
         // SAFETY: the client is live and `text` has the length given.
-        let code = unsafe { sys::rd_kafka_fatal_error(self.native.0, text.as_mut_ptr(), text.len()) };
+        let code = unsafe { sys::rd_kafka_fatal_error(self.native.handle, text.as_mut_ptr(), text.len()) };
         // SAFETY: the call above left a string in `text`, empty where there is no error.
         (code != 0).then(|| KafkaError { code, text: unsafe { owned(text.as_ptr()) } })
     }
@@ -414,7 +427,9 @@ impl Client {
     /// An error means that the client is fatally broken or closed already: there is nothing to wait for.
     pub(crate) fn begin_close(&self) -> Result<(), KafkaError> {
         // SAFETY: client and queue are live.
-        KafkaError::check_object(unsafe { sys::rd_kafka_consumer_close_queue(self.native.0, self.events.as_ptr()) })
+        KafkaError::check_object(unsafe {
+            sys::rd_kafka_consumer_close_queue(self.native.handle, self.events.as_ptr())
+        })
     }
 
     /// Whether the client may be dropped without leaving a member behind.
@@ -429,7 +444,7 @@ impl Client {
         // SAFETY: `text` is a string that librdkafka allocated for the caller; freed once.
         unsafe {
             let copy = owned(text);
-            sys::rd_kafka_mem_free(self.native.0, text.cast());
+            sys::rd_kafka_mem_free(self.native.handle, text.cast());
             (!copy.is_empty()).then_some(copy)
         }
     }
