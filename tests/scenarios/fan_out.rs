@@ -17,7 +17,9 @@ struct Order {
 
 /// What handlers saw: by listener, the partition, the offset and the order's id.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, i32, i64, String)>>>);
+struct Seen(Arc<Mutex<Vec<Sighting>>>);
+
+type Sighting = (String, i32, i64, String);
 
 impl Seen {
     fn note(&self, meta: &RecordMetadata, order: Order) {

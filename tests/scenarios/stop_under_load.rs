@@ -191,7 +191,7 @@ impl Run {
         let history = History::collect(self.directory.path(), broker(), &self.topic, committed).await.unwrap();
         let verdict = check(&history, &Promise::default());
         if !verdict.is_clean() {
-            // The logs are what a fault is found by.
+            #[expect(clippy::print_stderr, reason = "the logs are what a fault is found by")]
             eprintln!("the logs of the run are in `{}`", self.directory.keep().display());
         }
         verdict
