@@ -185,13 +185,13 @@ impl Run {
         self.see_off().await;
     }
 
+    #[expect(clippy::print_stderr, reason = "the logs are what a fault is found by")]
     async fn verdict(self) -> support::checker::Verdict {
         let committed = self.commits.stop().await.unwrap();
         self.harness.write(What::Finished).unwrap();
         let history = History::collect(self.directory.path(), broker(), &self.topic, committed).await.unwrap();
         let verdict = check(&history, &Promise::default());
         if !verdict.is_clean() {
-            #[expect(clippy::print_stderr, reason = "the logs are what a fault is found by")]
             eprintln!("the logs of the run are in `{}`", self.directory.keep().display());
         }
         verdict
