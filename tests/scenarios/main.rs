@@ -1,16 +1,25 @@
 //! Behaviour on a real Kafka: one binary, a module per behaviour.
 #![expect(clippy::unwrap_used, reason = "where a test cannot go on it fails, helpers included")]
 
+mod ack_modes;
 mod broker;
+mod broker_faults;
+mod commit_errors;
 mod common;
 mod corruption;
+mod control;
+mod desk;
 mod failures;
 mod fan_out;
+mod hooks;
 mod members;
+mod missing_topics;
 mod ordering;
 mod ownership;
 mod panics;
 mod payloads;
+mod rebalance;
 mod slots;
 mod slow_handlers;
+mod start_offsets;
 mod stop_under_load;

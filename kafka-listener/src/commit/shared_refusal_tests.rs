@@ -125,6 +125,8 @@ fn only_the_answer_to_a_request_of_its_own_is_told_as_a_failure() {
 
 #[test]
 fn a_final_commit_finds_out_exactly_as_long_as_there_is_time() {
+    use CommitOutcome::{Committed, Failed, Unknown};
+
     let check = |budget: u64, expected: [CommitOutcome; 4]| {
         let mut setting = Setting::new(&[1]);
         setting.finish(5);
