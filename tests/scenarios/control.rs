@@ -84,7 +84,9 @@ async fn an_interrupt_cuts_a_stop_short_and_the_record_is_handled_again() {
     let journal = Journal::default();
     let desk = Desk::new("only", &journal);
     desk.hold(0, 4);
-    let listeners = registry(broker(), &topic, &group, &desk).start().await.unwrap();
+    // Far more than the test waits: only the interrupt can end this stop.
+    let builder = registry(broker(), &topic, &group, &desk).set("listener.shutdown_timeout", "10m");
+    let listeners = builder.start().await.unwrap();
     journal.wait_for(Step::Started, 0, 4).await;
     journal.wait_for(Step::Ended, 1, 9).await;
 
@@ -96,7 +98,7 @@ async fn an_interrupt_cuts_a_stop_short_and_the_record_is_handled_again() {
     eventually(SOON, "it is stopping", || async { container.state() == ContainerState::Stopping }).await.unwrap();
     assert!(!stopping.is_finished() && !journal.has(Step::Cancelled, 0, 4));
     listeners.interrupt();
-    let report = stopping.await.unwrap();
+    let report = tokio::time::timeout(SOON, stopping).await.unwrap().unwrap();
 
     assert!(journal.has(Step::Cancelled, 0, 4));
     let Outcome::Left(left) = &report.listeners[0].outcome else { panic!("{report}") };
