@@ -80,6 +80,7 @@ pub struct DecodeError {
 }
 
 #[derive(Debug)]
+#[cfg_attr(not(feature = "json"), expect(dead_code, reason = "some faults are found by the JSON codec only"))]
 enum Fault {
     Tombstone,
     Empty,

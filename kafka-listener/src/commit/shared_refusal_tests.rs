@@ -6,7 +6,6 @@ use super::{
     CommitAnswer, CommitCoordinator, CommitEvent, CommitOutcome, CommitPolicy, CommitRequest, FinalStep, code,
 };
 use crate::clock::Instant;
-use crate::commit::CommitOutcome::{Committed, Failed, Unknown};
 use crate::config::AckMode;
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
