@@ -1,6 +1,7 @@
 //! The rules of ARCHITECTURE.md and CONTRIBUTING.md that can be read off the sources. A failure names file and line.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests, which clippy takes for production code")]
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +77,37 @@ fn no_source_file_is_longer_than_500_lines() {
 }
 
 #[test]
+fn every_test_that_the_documents_name_exists() {
+    let tests: Vec<_> = sources(&[LIBRARY, MACROS, "examples", "tests"])
+        .map(|source| (source.modules(), source.test_functions()))
+        .collect();
+    let exists = |name: &str| {
+        let mut modules: Vec<_> = name.split("::").collect();
+        let function = modules.pop().unwrap_or_default();
+        tests.iter().any(|(path, functions)| {
+            functions.contains(function) && modules.iter().all(|module| path.iter().any(|part| part == module))
+        })
+    };
+    let documents = ["docs/delivery-guarantees.md", "docs/rebalancing.md"].map(|path| Source::read(&root().join(path)));
+    let missing: Vec<_> = documents
+        .iter()
+        .flat_map(|document| {
+            let named = document
+                .text
+                .lines()
+                .zip(1..)
+                .flat_map(|(line, number)| test_names(line).map(move |name| (number, name)));
+            named
+                .filter(|(_, name)| !exists(name))
+                .map(|(number, name)| format!("{}:{number}: `{name}`", document.path))
+        })
+        .collect();
+    none(missing);
+    let named: usize = documents.iter().map(|document| test_names(&document.text).count()).sum();
+    assert!(named > 20, "only {named} tests are named: the documents write them another way now");
+}
+
+#[test]
 fn every_relative_link_of_a_document_points_to_something() {
     let documents: Vec<_> = files(&root(), "md").iter().map(|path| Source::read(path)).collect();
     let links =
@@ -130,6 +162,10 @@ fn the_checks_see_what_they_look_for_and_nothing_else() {
         .collect();
     assert_eq!(signatures, [(3, true), (7, true), (10, false), (12, true)]);
 
+    assert_eq!(
+        test_names("`a::b_c`, `tokio::task::x_y`, `State<T>`, `b_c` and `module::test`").collect::<Vec<_>>(),
+        ["a::b_c"]
+    );
     let text = "[a](x.md#y) `[b](no)` [c](https://d)\n```\n[e](no)\n```\n[f](<g h>)";
     assert_eq!(links(text), [(1, "x.md#y".to_owned()), (5, "g h".to_owned())]);
     assert_eq!(slug("## What is `x_y`, really?"), "what-is-x_y-really");
@@ -169,6 +205,20 @@ impl Source {
             .skip(1)
             .map(|rest| rest.split(|c: char| !is_part_of_a_word(c)).next().unwrap_or(""));
         of_path.chain(in_file).map(str::to_owned).collect()
+    }
+
+    /// The names of the functions with a test attribute.
+    fn test_functions(&self) -> HashSet<String> {
+        let mut found = HashSet::new();
+        let mut is_test = false;
+        for line in self.code.lines().map(str::trim) {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            if let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) {
+                found.extend(rest.split(|c: char| !is_part_of_a_word(c)).next().map(str::to_owned));
+                is_test = false;
+            }
+        }
+        found
     }
 
     fn place(&self, line: usize) -> String {
@@ -284,6 +334,16 @@ fn public_signatures(code: &str) -> Vec<(usize, String)> {
             (at + 1, signature)
         })
         .collect()
+}
+
+/// The names in backticks that are paths to functions in words; those of other crates are not tests.
+fn test_names(text: &str) -> impl Iterator<Item = &str> {
+    const CRATES: [&str; 5] = ["std", "tokio", "kafka_listener", "tracing", "metrics"];
+    text.split('`').skip(1).step_by(2).filter(|name| {
+        let is_path = name.contains("::")
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c));
+        is_path && name.contains('_') && !CRATES.contains(&name.split("::").next().unwrap_or_default())
+    })
 }
 
 /// The links to other files and to headings, with their lines. Code is passed over.
