@@ -1,9 +1,10 @@
 //! The only `unsafe` code of the crate: librdkafka's client, its queues and its lists behind owning types.
 //!
 //! Contract: one [`Client`] owns the native client; every [`Queue`] of it is dropped before it (callback off, then the
-//! queue, then the client: the types that hold both say so by field order). Wake-up callbacks only set a flag and
-//! unpark a thread, and outlive the queue they are set on. Codes and messages of librdkafka leave as integers and
-//! owned strings; nothing borrowed from C escapes.
+//! queue, then the client: the types that hold both say so by field order), and a client that was not closed closes
+//! itself then, for a few seconds at most. Wake-up callbacks only set a flag and unpark a thread, and outlive the queue
+//! they are set on. Codes and messages of librdkafka leave as integers and owned strings; nothing borrowed from C
+//! escapes.
 #![expect(unsafe_code, reason = "this module is the border to C")]
 
 mod client;

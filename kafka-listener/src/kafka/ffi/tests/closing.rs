@@ -107,7 +107,9 @@ fn dropping_a_client_right_after_its_close_has_begun_does_not_hang() {
 #[test]
 fn dropping_a_client_whose_cluster_is_gone_does_not_hang() {
     let cluster = Cluster::with_partitions(1);
-    let (client, _waker, queue) = cluster.reader_at(0, 0);
+    let (client, _waker) = cluster.reader(&[("session.timeout.ms", "1000")]);
+    let queue = client.split_queue(&orders(0)).unwrap();
+    read_from(&client, 0, 0);
     client.send_commit(1, [(&orders(0), 1)]).unwrap();
     drop(cluster);
     client.send_commit(2, [(&orders(0), 2)]).unwrap();
