@@ -19,6 +19,7 @@ mod ownership;
 mod panics;
 mod payloads;
 mod rebalance;
+mod second_signal;
 mod slots;
 mod slow_handlers;
 mod start_offsets;

@@ -115,6 +115,8 @@ fn try_run(arguments: &MemberArguments) -> anyhow::Result<()> {
             engine => by_hand::run(engine, arguments, work, Arc::clone(&events)).await,
         }
     });
+    // Dropping the runtime would wait for handlers that block their thread, and those may never end.
+    runtime.shutdown_background();
     let text = match &report {
         Ok(text) => text.clone(),
         Err(err) => format!("{err:#}"),
