@@ -6,7 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -124,7 +124,11 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         let slot = match permit.try_slot() {
             Some(slot) => slot,
             None => match context.wait_for_slot(record.offset).await {
-                Some(slot) => slot,
+                Some(slot) => {
+                    // The wait is no part of the handler's time.
+                    now = Instant::now();
+                    slot
+                }
                 None => return RunEnd::Interrupted,
             },
         };
@@ -134,7 +138,18 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
             Some(payload) if payload.len() as u64 > listener.max_payload => {
                 Err(too_large(payload.len(), listener.max_payload))
             }
-            _ => call(handler, record_context).await,
+            _ => {
+                let mut handling = pin!(call(handler, record_context));
+                std::future::poll_fn(|task| {
+                    let poll = handling.as_mut().poll(task);
+                    if poll.is_pending() {
+                        // It may await for long: what was handled before shows meanwhile.
+                        tally.flush();
+                    }
+                    poll
+                })
+                .await
+            }
         };
         drop(slot);
         let ended = Instant::now();
@@ -146,10 +161,11 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         delivery.attempt = 1;
         at += 1;
         index.store(at, Ordering::Relaxed);
+        now = ended;
         if context.commits_each_record {
             context.wait_for_commit(record.offset).await;
+            now = Instant::now();
         }
-        now = ended;
         if now.saturating_since(run_since) >= LONGEST_RUN {
             tally.flush();
             tokio::task::yield_now().await;
