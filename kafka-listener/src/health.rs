@@ -65,6 +65,11 @@ impl Health {
             if state == ContainerState::Stopped && container.settings().auto_startup {
                 ready.push(format!("listener `{id}` is stopped"));
             }
+            for consumer in container.consumers() {
+                // A loop that does not turn cannot tell so itself.
+                let gauges = container.listener().metrics.of_consumer(consumer.index);
+                gauges.set_last_poll(consumer.membership.since_tick(now));
+            }
             live.extend(silent_loops(container, now));
             live.extend(stuck_records(container, now));
         }

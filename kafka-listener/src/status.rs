@@ -187,7 +187,7 @@ impl PartitionStatus {
             position: control.position(),
             committed,
             end_offset,
-            lag: control.open_from().zip(end_offset).map(|(open, end)| end.saturating_sub(open).max(0)),
+            lag: control.lag(),
             in_flight: control.in_flight(),
             blocking,
             commit_stalled: control.is_gate_closed(crate::worker::gate::STALLED),

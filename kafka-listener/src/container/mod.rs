@@ -358,6 +358,7 @@ impl Inner {
             settings: Arc::clone(&self.settings),
             hooks: self.hooks.clone(),
             runtime: self.runtime.clone(),
+            siblings: siblings.to_vec(),
         };
         let siblings = siblings.to_vec();
         let shutdown_timeout = self.settings.shutdown_timeout;

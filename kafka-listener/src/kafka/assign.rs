@@ -73,7 +73,7 @@ impl PollLoop {
         self.enter(ConsumerPhase::Joined);
         self.parts.consumer.update(|state| state.in_group = true);
         let took = Instant::now().saturating_since(began);
-        self.parts.listener.metrics.rebalance("assigned", took, self.partitions.len());
+        self.parts.listener.metrics.rebalance("assigned", took);
         self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));
     }
 
@@ -134,8 +134,9 @@ impl PollLoop {
         );
         let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
         let bounds = (self.parts.settings.limits, self.scratch.capacity());
+        let lag = self.parts.listener.metrics.lag_of(&start.topic_partition);
         let mut partition =
-            Partition::new(start.topic_partition.clone(), epoch, Arc::new(control), sender, queue, bounds);
+            Partition::new(start.topic_partition.clone(), epoch, Arc::new(control), sender, (queue, lag), bounds);
         partition.start = start.offset.map(CommitOffset::at);
         Ok((partition, receiver))
     }

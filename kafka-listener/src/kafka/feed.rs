@@ -18,17 +18,12 @@ impl PollLoop {
         if sweep {
             self.ask_again(now);
             self.probe_brokers(now);
+            self.sweep(now);
         }
         let mut more = false;
         let mut index = 0;
         while index < self.partitions.len() {
             let partition = &self.partitions[index];
-            if sweep {
-                partition.control.observe(now);
-                if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition) {
-                    partition.control.set_end_offset(high);
-                }
-            }
             if (partition.queue.ready().take() || sweep) && partition.may_be_fed() {
                 more |= self.feed_one(index);
             }

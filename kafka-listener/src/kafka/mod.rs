@@ -15,6 +15,7 @@ mod search;
 mod start;
 mod stop;
 mod supervise;
+mod sweep;
 pub(crate) mod waker;
 
 pub(crate) use poll_loop::{ConsumerParts, run};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use metrics::Gauge;
 use tokio::sync::mpsc;
 
 use super::ffi::Queue;
@@ -36,6 +37,7 @@ pub(super) struct Partition {
     pub(super) retired: Vec<Arc<PartitionControl>>,
     /// Records whose handlers were cancelled, each with the epoch it ran in.
     cancelled: Vec<(Arc<PartitionControl>, i64)>,
+    pub(super) lag: Gauge,
 }
 
 /// Whether records are taken out of the partition's queue.
@@ -75,10 +77,9 @@ impl Partition {
         epoch: Epoch,
         control: Arc<PartitionControl>,
         hand_overs: mpsc::Sender<HandOver>,
-        queue: Queue,
-        bounds: (Limits, usize),
+        (queue, lag): (Queue, Gauge),
+        (limits, largest_unit): (Limits, usize),
     ) -> Self {
-        let (limits, largest_unit) = bounds;
         Self {
             topic_partition,
             epoch,
@@ -99,6 +100,7 @@ impl Partition {
             },
             retired: Vec::new(),
             cancelled: Vec::new(),
+            lag,
         }
     }
 
@@ -188,18 +190,22 @@ impl Partition {
     /// How many records whoever gets the partition next may handle again: what is done and not acknowledged, and what
     /// was cancelled on the way.
     pub(super) fn possibly_repeated(&self, acknowledged: Option<CommitOffset>) -> u64 {
+        let unfinished =
+            |(control, offset): &&(Arc<PartitionControl>, i64)| control.last_done().is_none_or(|done| done < *offset);
+        self.uncommitted(acknowledged) + self.cancelled.iter().filter(unfinished).count() as u64
+    }
+
+    /// Records that are finished and whose commit is not acknowledged.
+    pub(super) fn uncommitted(&self, acknowledged: Option<CommitOffset>) -> u64 {
         let finished = self.control.finished();
-        let uncommitted = match (self.control.last_done().map(next_offset_after), acknowledged) {
+        match (self.control.last_done().map(next_offset_after), acknowledged) {
             (None, _) => 0,
             (Some(_), None) => finished,
             // Gaps between offsets are no records.
             (Some(done), Some(acknowledged)) => {
                 u64::try_from(done.get().saturating_sub(acknowledged.get())).unwrap_or(0).min(finished)
             }
-        };
-        let unfinished =
-            |(control, offset): &&(Arc<PartitionControl>, i64)| control.last_done().is_none_or(|done| done < *offset);
-        uncommitted + self.cancelled.iter().filter(unfinished).count() as u64
+        }
     }
 
     pub(super) fn may_be_fed(&self) -> bool {

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch};
 use super::partition::Partition;
 use super::start::Unstarted;
+use super::sweep::IdleNotes;
 use crate::clock::Instant;
 use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
 use crate::config::ListenerSettings;
@@ -21,7 +22,7 @@ use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::rebalance::Hooks;
 use crate::record::TopicPartition;
-use crate::worker::{ListenerContext, gate};
+use crate::worker::{ConsumerGauges, ListenerContext, gate};
 
 /// The longest sleep between two turns: bounds a missed wake-up and keeps the pulse.
 const LONGEST_PARK: Duration = Duration::from_millis(50);
@@ -40,6 +41,8 @@ pub(crate) struct ConsumerParts {
     pub(crate) settings: Arc<ListenerSettings>,
     pub(crate) hooks: Hooks,
     pub(crate) runtime: Handle,
+    /// All consumers of the container, this one included.
+    pub(crate) siblings: Vec<Arc<Consumer>>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts: each has its own cause and end")]
@@ -81,6 +84,10 @@ pub(super) struct PollLoop {
     /// Since when commits have been refused as those of a member that is out of the group, with no rebalance since.
     pub(super) fenced_at: Option<Instant>,
     pub(super) swept_at: Instant,
+    /// The last event of a rebalance.
+    pub(super) rebalanced_at: Instant,
+    pub(super) idle: IdleNotes,
+    pub(super) gauges: ConsumerGauges,
     commits_due: Instant,
     /// Commits are held until the one that was outstanding at the last assign is answered.
     pub(super) is_hold_open: bool,
@@ -144,6 +151,9 @@ impl PollLoop {
             has_just_woken: false,
             fenced_at: None,
             swept_at: now,
+            rebalanced_at: now,
+            idle: IdleNotes::default(),
+            gauges: parts.listener.metrics.of_consumer(parts.consumer.index),
             commits_due: now,
             is_hold_open: false,
             log_limit: super::supervise::LogLimit::default(),
@@ -212,6 +222,7 @@ impl PollLoop {
         self.parts.consumer.membership.confirm(now);
         self.commits.confirm_membership();
         self.fenced_at = None;
+        self.rebalanced_at = now;
     }
 
     /// Serves the main queue until it is empty (`true`) or the turn's share is used up.

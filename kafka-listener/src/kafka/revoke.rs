@@ -84,7 +84,7 @@ impl PollLoop {
         self.publish_assignment();
         let took = Instant::now().saturating_since(began);
         let kind = if lost { "lost" } else { "revoked" };
-        self.parts.listener.metrics.rebalance(kind, took, self.partitions.len());
+        self.parts.listener.metrics.rebalance(kind, took);
         let retained =
             if self.partitions.is_empty() { String::new() } else { format!(", the others stood still {took:?}") };
         // The revoke that leaving the group brings has nothing to tell: the stop has told it.
@@ -101,6 +101,9 @@ impl PollLoop {
         let budget = self.parts.settings.revoke_timeout;
         let until = |step: Step| began + budget.mul_f64(step.share());
         let drained = self.drain(held, Interrupt::Revoke, until(Step::Drain), Serve::Nothing);
+        if !drained.cancelled.is_empty() {
+            self.parts.listener.metrics.drain_timed_out();
+        }
         let drain_took = Instant::now().saturating_since(began);
         let hooks_began = Instant::now();
         self.run_hooks(HookKind::RevokedBeforeCommit, held, until(Step::BeforeCommit), Serve::Nothing);
@@ -203,6 +206,8 @@ impl PollLoop {
             .partition::<Vec<_>, _>(|partition| held.contains(&partition.topic_partition));
         self.partitions = stay;
         for mut partition in gone {
+            // The lag is the next owner's to tell.
+            partition.lag.set(0.0);
             partition.cancel(Interrupt::SecondSignal);
             let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
             if repeated > 0 {

@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::container::{ConsumerPhase, Step, StopRequest};
 use crate::phase::Interrupt;
 use crate::record::TopicPartition;
+use crate::worker::Load;
 
 /// How long one look at the main queue may wait while the group is being left.
 const CLOSE_STEP: Duration = Duration::from_millis(2);
@@ -100,6 +101,7 @@ impl PollLoop {
 
     /// Hands the client on if it is not closed: dropping it is then somebody else's business.
     pub(super) fn finish(self) {
+        self.gauges.set(&Load::default());
         let Self { client, partitions, removed, unread, is_client_dead, .. } = self;
         // Every queue goes before its client.
         drop((partitions, removed, unread));

@@ -383,6 +383,11 @@ impl PartitionControl {
         self.sent_records.load(Ordering::Relaxed).saturating_sub(self.finished())
     }
 
+    /// Records from the first offset that is not known to be committed to the end of the log.
+    pub(crate) fn lag(&self) -> Option<i64> {
+        self.open_from().zip(self.end_offset()).map(|(open, end)| end.saturating_sub(open).max(0))
+    }
+
     /// How long the worker has been at its record, all attempts together: to a quarter of a second.
     pub(crate) fn record_age(&self, now: Instant) -> Duration {
         let is_seen = self.seen_at.load(Ordering::Relaxed) == self.current.load(Ordering::Relaxed);

@@ -6,9 +6,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::failure::ErrorClass;
+use crate::record::TopicPartition;
 
 /// Written by the workers and the poll loops of one listener.
 pub(crate) struct ListenerMetrics {
@@ -22,6 +23,31 @@ pub(crate) struct ListenerMetrics {
     process: Histogram,
     possibly_repeated: Counter,
     lost_to_retention: Counter,
+    drain_timeouts: Counter,
+}
+
+/// What one consumer has to do at this moment. Written by its poll loop a few times a second, never per record.
+pub(crate) struct ConsumerGauges {
+    assigned: Gauge,
+    paused: Gauge,
+    in_flight: Gauge,
+    uncommitted: Gauge,
+    oldest_unfinished: Gauge,
+    last_poll: Gauge,
+}
+
+/// The values of [`ConsumerGauges`], summed up over the partitions of a consumer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) assigned: u64,
+    pub(crate) paused: u64,
+    /// Records handed to workers and not finished.
+    pub(crate) in_flight: u64,
+    /// Records finished whose commit the broker has not acknowledged.
+    pub(crate) uncommitted: u64,
+    /// How long the oldest record that a worker is at has been waiting or running.
+    pub(crate) oldest_unfinished: Duration,
+    pub(crate) last_poll: Duration,
 }
 
 /// The same counts for `status()`, which works without a recorder.
@@ -62,6 +88,7 @@ impl ListenerMetrics {
             process: histogram!("kafka_listener_process_seconds", &labels),
             possibly_repeated: counter!("kafka_listener_possibly_repeated_total", &labels),
             lost_to_retention: counter!("kafka_listener_records_lost_to_retention_total", &labels),
+            drain_timeouts: counter!("kafka_listener_revoke_drain_timeouts_total", &labels),
         }
     }
 
@@ -123,7 +150,7 @@ impl ListenerMetrics {
         }
     }
 
-    pub(crate) fn rebalance(&self, kind: &'static str, took: Duration, assigned: usize) {
+    pub(crate) fn rebalance(&self, kind: &'static str, took: Duration) {
         self.totals.rebalances.fetch_add(1, Ordering::Relaxed);
         counter!("kafka_listener_rebalances_total",
             "listener" => self.listener.clone(), "group" => self.group.clone(), "kind" => kind)
@@ -133,10 +160,61 @@ impl ListenerMetrics {
                 "listener" => self.listener.clone(), "group" => self.group.clone())
             .record(took);
         }
-        metrics::gauge!("kafka_listener_assigned_partitions",
-            "listener" => self.listener.clone(), "group" => self.group.clone())
-        .set(u32::try_from(assigned).unwrap_or(u32::MAX));
     }
+
+    /// Code of a revoked partition was still running when the drain's time was up.
+    pub(crate) fn drain_timed_out(&self) {
+        self.drain_timeouts.increment(1);
+    }
+
+    /// The gauges of one consumer, told apart by its index.
+    pub(crate) fn of_consumer(&self, index: usize) -> ConsumerGauges {
+        let labels =
+            [("listener", self.listener.clone()), ("group", self.group.clone()), ("consumer", index.to_string())];
+        ConsumerGauges {
+            assigned: gauge!("kafka_listener_assigned_partitions", &labels),
+            paused: gauge!("kafka_listener_paused_partitions", &labels),
+            in_flight: gauge!("kafka_listener_in_flight", &labels),
+            uncommitted: gauge!("kafka_listener_uncommitted_records", &labels),
+            oldest_unfinished: gauge!("kafka_listener_oldest_unfinished_seconds", &labels),
+            last_poll: gauge!("kafka_listener_last_poll_seconds_ago", &labels),
+        }
+    }
+
+    /// How far the group is behind the end of one partition.
+    pub(crate) fn lag_of(&self, topic_partition: &TopicPartition) -> Gauge {
+        gauge!("kafka_listener_lag_records",
+            "listener" => self.listener.clone(), "group" => self.group.clone(),
+            "topic" => topic_partition.topic().to_owned(), "partition" => topic_partition.partition().to_string())
+    }
+}
+
+impl fmt::Debug for ConsumerGauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerGauges").finish_non_exhaustive()
+    }
+}
+
+impl ConsumerGauges {
+    pub(crate) fn set(&self, load: &Load) {
+        self.assigned.set(number(load.assigned));
+        self.paused.set(number(load.paused));
+        self.in_flight.set(number(load.in_flight));
+        self.uncommitted.set(number(load.uncommitted));
+        self.oldest_unfinished.set(load.oldest_unfinished);
+        self.last_poll.set(load.last_poll);
+    }
+
+    /// How long ago the poll loop last turned, as somebody else than the loop sees it.
+    pub(crate) fn set_last_poll(&self, ago: Duration) {
+        self.last_poll.set(ago);
+    }
+}
+
+/// A count as a gauge takes it.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 records")]
+pub(crate) fn number(count: u64) -> f64 {
+    count as f64
 }
 
 /// Handled records of one run: a register instead of two atomics per record. Added up when dropped, so that a cancelled

@@ -20,7 +20,7 @@ use failed::Next;
 
 pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, PartitionControl, WorkerRequest, gate};
 pub(crate) use membership::Membership;
-pub(crate) use metrics::ListenerMetrics;
+pub(crate) use metrics::{ConsumerGauges, ListenerMetrics, Load, number};
 pub(crate) use run::ErasedHandler;
 pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};

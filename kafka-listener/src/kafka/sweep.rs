@@ -1,0 +1,73 @@
+//! What is looked at four times a second and never per record: ages, ends of logs, gauges, and who has nothing to do.
+
+use std::time::Duration;
+
+use super::poll_loop::PollLoop;
+use crate::clock::Instant;
+use crate::container::ConsumerPhase;
+use crate::worker::{Load, gate, number};
+
+/// How long after `revoke_timeout` a rebalance counts as over. A cooperative one gives a new member nothing at first,
+/// and what others have given up a heartbeat or two later.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// What has been said of consumers and slots that have nothing to do.
+#[derive(Debug, Default)]
+pub(super) struct IdleNotes {
+    /// Whether this consumer has been named as a spare since it last had a partition.
+    spare: bool,
+    slots: bool,
+}
+
+impl PollLoop {
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let mut load = Load { last_poll: self.parts.consumer.membership.since_tick(now), ..Load::default() };
+        for partition in &self.partitions {
+            let control = &partition.control;
+            control.observe(now);
+            if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition) {
+                control.set_end_offset(high);
+            }
+            if let Some(lag) = control.lag() {
+                partition.lag.set(number(lag.unsigned_abs()));
+            }
+            load.assigned += 1;
+            load.paused += u64::from(control.is_gate_closed(gate::PAUSE));
+            load.in_flight += control.in_flight();
+            load.uncommitted += partition.uncommitted(self.commits.acknowledged(&partition.topic_partition));
+            if control.in_flight() > 0 {
+                load.oldest_unfinished = load.oldest_unfinished.max(control.record_age(now));
+            }
+        }
+        self.gauges.set(&load);
+        self.name_the_idle(now);
+    }
+
+    /// Says once, when a rebalance is over, who has nothing to do: consumers without a partition, and slots that no
+    /// partition can use.
+    fn name_the_idle(&mut self, now: Instant) {
+        if !self.partitions.is_empty() {
+            self.idle.spare = false;
+        }
+        let settings = &self.parts.settings;
+        let has_joined = self.parts.consumer.state().phase == ConsumerPhase::Joined;
+        if !has_joined || now.saturating_since(self.rebalanced_at) < settings.revoke_timeout + SETTLING {
+            return;
+        }
+        let (listener, group) = (&self.parts.listener.id, &self.parts.listener.group_id);
+        let index = self.parts.consumer.index;
+        if self.partitions.is_empty() && !std::mem::replace(&mut self.idle.spare, true) {
+            tracing::warn!(%listener, %group, consumer = index, consumers = settings.consumers,
+                "consumer {index} is a spare: the group has more consumers than partitions; it stands by and keeps its \
+                 connections open");
+        }
+        let assigned: usize = self.parts.siblings.iter().map(|sibling| sibling.state().assigned).sum();
+        let Some(idle) = settings.concurrency.and_then(|slots| slots.checked_sub(assigned)) else { return };
+        // One of them speaks for all.
+        if idle > 0 && assigned > 0 && index == 0 && !std::mem::replace(&mut self.idle.slots, true) {
+            tracing::info!(%listener, %group, concurrency = settings.concurrency, assigned, idle,
+                "{idle} slots of `concurrency` idle: a partition is handled one record at a time, and this process owns \
+                 {assigned}");
+        }
+    }
+}
