@@ -19,7 +19,8 @@ pub(super) fn adopt(client: Client) {
     UNCLOSED.fetch_add(1, Ordering::AcqRel);
     metrics::gauge!("kafka_listener_unclosed_clients").increment(1.0);
     let spawned = thread::Builder::new().name("kafka-listener-reaper".to_owned()).spawn(move || {
-        while !client.is_closed() {
+        // A client that is fatally broken never closes; dropping it may take seconds all the same.
+        while !client.is_closed() && client.fatal_error().is_none() {
             if let Some(Event::Rebalance { partitions, .. }) = client.poll(Duration::from_millis(100)) {
                 // Nothing is held any more: whatever the group asks, the answer is to give it back.
                 if let Err(error) = client.unassign(&partitions, client.is_cooperative()) {

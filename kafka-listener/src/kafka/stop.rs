@@ -102,10 +102,10 @@ impl PollLoop {
     /// Hands the client on if it is not closed: dropping it is then somebody else's business.
     pub(super) fn finish(self) {
         self.gauges.set(&Load::default());
-        let Self { client, partitions, removed, unread, is_client_dead, .. } = self;
+        let Self { client, partitions, removed, unread, .. } = self;
         // Every queue goes before its client.
         drop((partitions, removed, unread));
-        if !is_client_dead && !client.is_closed() {
+        if !client.is_closed() {
             reaper::adopt(client);
         }
     }
