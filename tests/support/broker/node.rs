@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal};
@@ -128,8 +128,19 @@ impl Node {
     }
 
     /// SIGSTOP: connections stay open, nobody answers.
+    ///
+    /// Returns when it has really stopped: the signal reaches a thread only when that is next interrupted, and on a busy
+    /// machine a JVM answers a request or two until then.
     pub(super) fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::STOP)
+        const DEADLINE: Duration = Duration::from_secs(10);
+        self.signal(Signal::STOP)?;
+        let pid = self.pid().with_context(|| format!("node {} is not running", self.id))?;
+        let give_up = Instant::now() + DEADLINE;
+        while !is_stopped(pid)? {
+            ensure!(Instant::now() < give_up, "node {} has not stopped within {DEADLINE:?}", self.id);
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     pub(super) fn thaw(&self) -> anyhow::Result<()> {
@@ -206,4 +217,18 @@ fn follow(said: ChildStdout, tell: &watch::Sender<Process>) {
             _ => continue,
         };
     }
+}
+
+/// Whether every thread of a process is stopped by a signal.
+fn is_stopped(pid: u32) -> anyhow::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("list the threads of {pid}"))? {
+        // A thread that is gone meanwhile was not stopped.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { return Ok(false) };
+        // The name before the state is in parentheses and may hold anything.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if state != Some('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
