@@ -128,8 +128,15 @@ impl PollLoop {
 
     /// The partitions may have another owner already: cancel, commit nothing.
     pub(super) fn lose(&mut self, held: &[TopicPartition]) -> String {
+        let mut cut_off = Vec::new();
         for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
+            if partition.control.phase().is_running() {
+                cut_off.push((partition.topic_partition.clone(), partition.control.current()));
+            }
             partition.cancel(Interrupt::Lost);
+        }
+        if self.stopping {
+            self.ending.note(cut_off, &[]);
         }
         self.end_partitions(held);
         let began = Instant::now();
