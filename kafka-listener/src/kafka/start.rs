@@ -91,8 +91,11 @@ impl PollLoop {
                 AutoOffsetReset::ByDuration(duration) => {
                     let wait = until.saturating_since(Instant::now());
                     let stopping = self.parts.consumer.stop_requested().is_some();
-                    let found =
-                        if wait.is_zero() || stopping { None } else { self.ask_duration(start, duration, wait) };
+                    let found = if wait.is_zero() || stopping {
+                        None
+                    } else {
+                        self.offset_by_duration(&start.topic_partition, duration, wait)
+                    };
                     start.offset = found;
                     start.told = found;
                     if found.is_none() {
@@ -147,10 +150,6 @@ impl PollLoop {
     }
 
     /// The first offset whose time is at most `duration` ago; the end of the log where there is none.
-    fn ask_duration(&mut self, start: &Start, duration: Duration, wait: Duration) -> Option<i64> {
-        self.offset_by_duration(&start.topic_partition, duration, wait)
-    }
-
     fn offset_by_duration(
         &mut self,
         topic_partition: &TopicPartition,
