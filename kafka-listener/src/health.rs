@@ -84,7 +84,7 @@ fn out_of_touch(container: &ListenerContainer) -> Vec<String> {
     if states.iter().any(|state| state.is_cut_off) {
         return vec![format!("listener `{id}` can reach no broker")];
     }
-    let lost = states.iter().any(|state| !state.in_group);
+    let lost = states.iter().any(|state| state.is_expelled);
     if lost {
         vec![format!("listener `{id}` has lost its membership and has not joined again yet")]
     } else {

@@ -94,8 +94,8 @@ pub(crate) struct ConsumerState {
     pub(crate) phase: ConsumerPhase,
     /// Assigned partitions.
     pub(crate) assigned: usize,
-    /// Whether the group counts this member in: from an assignment until the membership is lost.
-    pub(crate) in_group: bool,
+    /// Whether the membership has been lost, until the group assigns again.
+    pub(crate) is_expelled: bool,
     /// Whether no broker can be reached.
     pub(crate) is_cut_off: bool,
     /// Whether the wish to pause has been carried out.
@@ -106,6 +106,14 @@ pub(crate) struct ConsumerState {
     pub(crate) failure: Option<Arc<str>>,
     /// What the stop came to.
     pub(crate) ending: Option<Arc<Ending>>,
+}
+
+impl ConsumerState {
+    /// The group has counted this member in. One step, so that nobody can see half of it.
+    pub(crate) fn join(&mut self) {
+        self.is_expelled = false;
+        self.phase = self.phase.max(ConsumerPhase::Joined);
+    }
 }
 
 /// Where a consumer's life is.
@@ -211,6 +219,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_looks_while_a_member_joins_never_sees_it_joined_and_expelled() {
+        let consumer = Consumer::new(0, "shop-0".into(), Duration::from_secs(45));
+        let looks_well = |state: &ConsumerState| state.phase != ConsumerPhase::Joined || !state.is_expelled;
+        let mut seen = consumer.state.subscribe();
+        assert!(looks_well(&seen.borrow_and_update()));
+        consumer.update(|state| state.is_expelled = true);
+        consumer.update(ConsumerState::join);
+        assert_eq!(consumer.state().phase, ConsumerPhase::Joined);
+        assert!(looks_well(&seen.borrow_and_update()));
+    }
 
     #[test]
     fn a_later_stop_request_can_only_be_stricter() {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub(crate) use consumer::{Consumer, ConsumerPhase, Ending, Step, StopRequest};
+pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, Step, StopRequest};
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
@@ -255,8 +255,7 @@ impl ListenerContainer {
         }
         let all = async {
             for consumer in &consumers {
-                let done =
-                    |state: &consumer::ConsumerState| state.paused == paused || state.phase == ConsumerPhase::Ended;
+                let done = |state: &ConsumerState| state.paused == paused || state.phase == ConsumerPhase::Ended;
                 consumer.wait_for(done).await;
             }
         };

@@ -10,7 +10,7 @@ use super::partition::{CHANNEL_CAPACITY, Partition};
 use super::poll_loop::PollLoop;
 use super::start::Start;
 use crate::clock::Instant;
-use crate::container::ConsumerPhase;
+use crate::container::ConsumerState;
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::ownership::OwnerKey;
@@ -70,8 +70,7 @@ impl PollLoop {
         }
         self.note_membership();
         self.publish_assignment();
-        self.enter(ConsumerPhase::Joined);
-        self.parts.consumer.update(|state| state.in_group = true);
+        self.parts.consumer.update(ConsumerState::join);
         let took = Instant::now().saturating_since(began);
         self.parts.listener.metrics.rebalance("assigned", took);
         self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));

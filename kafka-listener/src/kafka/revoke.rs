@@ -79,7 +79,7 @@ impl PollLoop {
         // What a final commit was told of a membership that is over now says nothing about the next one.
         self.fenced_at = None;
         if lost {
-            self.parts.consumer.update(|state| state.in_group = false);
+            self.parts.consumer.update(|state| state.is_expelled = true);
         }
         self.publish_assignment();
         let took = Instant::now().saturating_since(began);
