@@ -11,6 +11,7 @@ mod corruption;
 mod desk;
 mod failures;
 mod fan_out;
+mod groups;
 mod hooks;
 mod members;
 mod missing_topics;

@@ -73,7 +73,25 @@ impl PollLoop {
         self.parts.consumer.update(ConsumerState::join);
         let took = Instant::now().saturating_since(began);
         self.parts.listener.metrics.rebalance("assigned", took);
-        self.log_rebalance("assigned", &assigned, took, &format!("hooks took {hooks_took:?}"));
+        let stood_still = self.stood_still(&assigned);
+        let how = match stood_still {
+            Some((partitions, time)) => {
+                format!("hooks took {hooks_took:?}, {} that we had before stood still {time:?}", count(partitions))
+            }
+            None => format!("hooks took {hooks_took:?}"),
+        };
+        self.log_rebalance("assigned", &assigned, (took, stood_still.map(|(_, time)| time)), &how);
+    }
+
+    /// An eager rebalance takes everything from everybody: how many partitions came back, and how long they stood still.
+    fn stood_still(&mut self, assigned: &[TopicPartition]) -> Option<(usize, Duration)> {
+        let (since, stopped) = self.stopped.take()?;
+        let back = assigned.iter().filter(|partition| stopped.contains(partition)).count();
+        let time = Instant::now().saturating_since(since);
+        (back > 0).then(|| {
+            self.parts.listener.metrics.stood_still(time);
+            (back, time)
+        })
     }
 
     /// Gives the assignment back: a group that waits for an answer could not be left.
@@ -217,8 +235,14 @@ impl PollLoop {
         });
     }
 
-    /// One rebalance, one line that reads as a sentence.
-    pub(super) fn log_rebalance(&self, kind: &'static str, partitions: &[TopicPartition], took: Duration, how: &str) {
+    /// One rebalance, one line that reads as a sentence. How long it took, and how long what stays here stood still.
+    pub(super) fn log_rebalance(
+        &self,
+        kind: &'static str,
+        partitions: &[TopicPartition],
+        (took, stood_still): (Duration, Option<Duration>),
+        how: &str,
+    ) {
         let state = self.parts.consumer.state();
         let listener = &self.parts.listener;
         tracing::info!(
@@ -231,6 +255,7 @@ impl PollLoop {
             partitions = %names(partitions.iter()),
             assignment = %names(self.partitions.iter().map(|partition| &partition.topic_partition)),
             ?took,
+            stood_still = stood_still.map(tracing::field::debug),
             "group `{}`: {kind} {} in {took:?} ({how}); this consumer now owns {}",
             listener.group_id,
             count(partitions.len()),

@@ -76,6 +76,8 @@ pub(super) struct PollLoop {
     pub(super) restarts: Vec<(TopicPartition, i64)>,
     /// The rebalance that is being carried out: a panic on the way must not leave the group waiting.
     pub(super) unanswered: Option<(RebalanceKind, RebalancePartitions)>,
+    /// What an eager rebalance has taken and may give back, and since when it has stood still.
+    pub(super) stopped: Option<(Instant, Vec<TopicPartition>)>,
     /// No broker can be reached.
     pub(super) is_cut_off: bool,
     pub(super) probed_at: Instant,
@@ -146,6 +148,7 @@ impl PollLoop {
             unstarted: Vec::new(),
             restarts: Vec::new(),
             unanswered: None,
+            stopped: None,
             is_cut_off: false,
             probed_at: now,
             has_just_woken: false,

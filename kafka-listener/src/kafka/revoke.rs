@@ -85,11 +85,15 @@ impl PollLoop {
         let took = Instant::now().saturating_since(began);
         let kind = if lost { "lost" } else { "revoked" };
         self.parts.listener.metrics.rebalance(kind, took);
-        let retained =
-            if self.partitions.is_empty() { String::new() } else { format!(", the others stood still {took:?}") };
+        let stood_still = (!self.partitions.is_empty()).then_some(took);
+        let retained = stood_still.map_or_else(String::new, |time| format!(", the others stood still {time:?}"));
+        if let Some(time) = stood_still {
+            self.parts.listener.metrics.stood_still(time);
+        }
+        self.stopped = (!cooperative && !lost).then(|| (began, held.clone()));
         // The revoke that leaving the group brings has nothing to tell: the stop has told it.
         if !(self.stopping && held.is_empty()) {
-            self.log_rebalance(kind, &revoked, took, &format!("{how}{retained}"));
+            self.log_rebalance(kind, &revoked, (took, stood_still), &format!("{how}{retained}"));
         }
     }
 

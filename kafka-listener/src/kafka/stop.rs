@@ -58,7 +58,7 @@ impl PollLoop {
         if !given_up.is_empty() {
             let took = Instant::now().saturating_since(began);
             let how = format!("stopping: drain took {drain_took:?}, commit {commit_took:?}{commit}");
-            self.log_rebalance("given up", &given_up, took, &how);
+            self.log_rebalance("given up", &given_up, (took, None), &how);
         }
     }
 

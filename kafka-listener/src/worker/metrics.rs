@@ -162,6 +162,13 @@ impl ListenerMetrics {
         }
     }
 
+    /// Partitions that stayed with their consumer were not fed for so long.
+    pub(crate) fn stood_still(&self, time: Duration) {
+        histogram!("kafka_listener_stand_still_seconds",
+            "listener" => self.listener.clone(), "group" => self.group.clone())
+        .record(time);
+    }
+
     /// Code of a revoked partition was still running when the drain's time was up.
     pub(crate) fn drain_timed_out(&self) {
         self.drain_timeouts.increment(1);

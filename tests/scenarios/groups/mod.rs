@@ -1,0 +1,4 @@
+//! Groups of members in processes of their own: who owns what, what a rebalance costs, who is fenced, who stands by.
+
+mod assignors;
+mod crew;
