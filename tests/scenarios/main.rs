@@ -9,6 +9,7 @@ mod common;
 mod control;
 mod corruption;
 mod desk;
+mod failure_policies;
 mod failures;
 mod fan_out;
 mod groups;

@@ -146,7 +146,7 @@ fn inner(kind: Option<Kind>, part: &str) -> Option<Kind> {
         Kind::Table(spec) => keys::find(spec, part).map(|key: &'static Key| key.kind),
         Kind::Named(spec) => Some(Kind::Table(spec)),
         Kind::Free => Some(Kind::Free),
-        Kind::OnFailure => Some(Kind::Choice(keys::ACTIONS)),
+        Kind::OnFailure => Some(Kind::Table(keys::CLASS)),
         _ => None,
     }
 }

@@ -357,7 +357,14 @@ pub(crate) fn overlay(base: &mut Table, layer: Table) {
             continue;
         };
         if name == "on_failure" {
-            spread_on_failure(below, &entry);
+            spread(below, &entry, "default");
+            if let (Some(below), Some(above)) = (below.node.table_mut(), entry.node.table()) {
+                for (class, above) in above {
+                    if let Some(below) = below.get_mut(class) {
+                        spread(below, above, "on_failure");
+                    }
+                }
+            }
         }
         match (below.node.table_mut(), entry.node.value) {
             (Some(below), Tree::Table(table)) => overlay(below, table),
@@ -366,12 +373,12 @@ pub(crate) fn overlay(base: &mut Table, layer: Table) {
     }
 }
 
-/// A table over a single action keeps that action as its default.
-fn spread_on_failure(below: &mut Entry, above: &Entry) {
+/// A table over a single action keeps that action, under the name that a table has for it.
+fn spread(below: &mut Entry, above: &Entry, name: &str) {
     if above.node.table().is_some() && matches!(below.node.value, Tree::Text(_)) {
-        let default = below.clone();
+        let action = below.clone();
         let origin = below.node.origin.clone();
-        below.node = Node::new(Tree::Table(Table::from([("default".to_owned(), default)])), origin);
+        below.node = Node::new(Tree::Table(Table::from([(name.to_owned(), action)])), origin);
     }
 }
 

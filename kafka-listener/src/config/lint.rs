@@ -65,13 +65,34 @@ impl Lint<'_> {
                 }
             }
             (Kind::OnFailure, Some(classes)) => {
-                for entry in classes.values() {
-                    self.scalar(key, &entry.node);
+                for (class, entry) in classes {
+                    self.path.push(class.clone());
+                    match entry.node.table() {
+                        Some(policy) => self.class(class, policy),
+                        None => self.scalar(key, &entry.node),
+                    }
+                    self.path.pop();
                 }
             }
             (Kind::Free | Kind::Properties, Some(_)) => {}
             (Kind::Table(_) | Kind::Named(_) | Kind::Free | Kind::Properties, None) => expect_table(self.report),
             _ => self.scalar(key, node),
+        }
+    }
+
+    /// One class in `on_failure`, written as a table.
+    fn class(&mut self, class: &str, policy: &Table) {
+        self.table(policy, keys::CLASS);
+        let help = match class {
+            "default" => "how often and how fast every class is tried again says `retry`",
+            class if keys::TERMINAL_CLASSES.contains(&class) => "errors of this class are never tried again",
+            _ => return,
+        };
+        for (name, entry) in policy {
+            if name != "on_failure" && keys::find(keys::CLASS, name).is_some() {
+                let text = format!("`{name}` cannot be set for `{class}`: only `on_failure` can");
+                self.report.add(Problem::new(&entry.key, text).help(help));
+            }
         }
     }
 

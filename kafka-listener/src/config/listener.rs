@@ -6,11 +6,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::cluster::{Cluster, describe_raw};
+use super::failures;
 use super::parse::spell;
 use super::properties;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
-use super::settings::{AckMode, AutoOffsetReset, Limits, ListenerSettings, MissingTopics, OnCorrupt, RetrySettings};
+use super::settings::{AckMode, AutoOffsetReset, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
 
 /// Settings that the mode of a listener leaves unread. In a shared block they may serve another listener; nobody's
@@ -71,8 +72,7 @@ pub(crate) fn read(
     let consumers = count(reader.integer("consumers").value);
     let commits = Commits::read(&mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
-    let retry = retry(&mut reader);
-    let on_failure = reader.on_failure(&mut remarks.warnings);
+    let failures = failures::read(&mut reader, remarks);
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
         _ => OnCorrupt::Hold,
@@ -105,8 +105,7 @@ pub(crate) fn read(
         session_timeout: group.session_timeout.value,
         max_poll_interval: group.max_poll_interval.value,
         max_poll_records,
-        retry,
-        on_failure,
+        failures,
         on_corrupt,
         revoke_timeout: group.revoke_timeout.value,
         shutdown_timeout,
@@ -397,26 +396,14 @@ fn merged_raw(cluster: &Cluster, raw: &[super::reader::RawProperty]) -> Vec<supe
     cluster.raw.iter().filter(|property| !overridden(&property.name)).chain(raw).cloned().collect()
 }
 
-fn retry(reader: &mut Reader<'_>) -> RetrySettings {
-    reader.inner("retry", |retry| {
-        let attempts = retry.optional_integer("attempts").value;
-        let delay = retry.duration("delay");
-        let max_delay = retry.duration("max_delay");
-        if !delay.broken && !max_delay.broken && delay.value > max_delay.value {
-            retry.report.add(contradiction("delay", &delay, "not be longer than", "max_delay", &max_delay));
-        }
-        RetrySettings {
-            attempts: attempts.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
-            delay: delay.value,
-            multiplier: retry.float("multiplier").value,
-            max_delay: max_delay.value,
-            jitter: retry.float("jitter").value,
-        }
-    })
-}
-
 /// Two durations that do not go together; told at the one that was set, the more specific one of two.
-fn contradiction(left: &str, one: &Read<Duration>, relation: &str, right: &str, other: &Read<Duration>) -> Problem {
+pub(super) fn contradiction(
+    left: &str,
+    one: &Read<Duration>,
+    relation: &str,
+    right: &str,
+    other: &Read<Duration>,
+) -> Problem {
     let (origin, elsewhere) =
         if other.scope > one.scope { (&other.origin, &one.origin) } else { (&one.origin, &other.origin) };
     let message = format!("`{left}` ({}) must {relation} `{right}` ({})", spell(one.value), spell(other.value));

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod environment;
+mod failures;
 mod file;
 mod keys;
 mod layers;

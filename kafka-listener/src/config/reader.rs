@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::keys::{self, Key, Kind};
+use super::parse;
 use super::placeholders::Placeholders;
 use super::report::{Problem, Report};
-use super::settings::{AutoOffsetReset, OnFailure, OnFailureTable};
+use super::settings::AutoOffsetReset;
 use super::value::{Entry, Node, Origin, Table, Tree};
-use super::{lint, parse};
-use crate::failure::ErrorClass;
 
 /// How specific a value is; later wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +33,16 @@ pub(crate) struct Read<T> {
 impl<T> Read<T> {
     pub(crate) fn is_set(&self) -> bool {
         self.scope != Scope::Default
+    }
+}
+
+impl<T: Clone> Read<Option<T>> {
+    /// The value where there is one, else that of another key.
+    pub(crate) fn or(self, other: &Read<T>) -> Read<T> {
+        match self.value {
+            Some(value) => Read { value, origin: self.origin, scope: self.scope, broken: self.broken },
+            None => Read { broken: self.broken || other.broken, ..other.clone() },
+        }
     }
 }
 
@@ -96,11 +105,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Every scope's entry, the least specific first.
-    fn entries(&self, name: &str) -> Vec<(Scope, &'a Entry)> {
+    pub(crate) fn entries(&self, name: &str) -> Vec<(Scope, &'a Entry)> {
         self.scopes.iter().filter_map(|(scope, table)| table.get(name).map(|entry| (*scope, entry))).collect()
     }
 
-    fn describe(&mut self, name: &str, shown: String, origin: &Origin) {
+    pub(crate) fn describe(&mut self, name: &str, shown: String, origin: &Origin) {
         self.described.push(Described { key: format!("{}{name}", self.prefix), value: shown, origin: origin.clone() });
     }
 
@@ -146,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key that may be left out.
-    fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
         parse: impl Fn(&'static Key, &Node) -> Result<T, Problem>,
@@ -183,6 +192,14 @@ impl<'a> Reader<'a> {
         self.optional(name, parse::integer)
     }
 
+    pub(crate) fn optional_float(&mut self, name: &'static str) -> Read<Option<f64>> {
+        self.optional(name, parse::float)
+    }
+
+    pub(crate) fn optional_duration(&mut self, name: &'static str) -> Read<Option<Duration>> {
+        self.optional(name, parse::duration)
+    }
+
     pub(crate) fn choice(&mut self, name: &'static str) -> Read<&'static str> {
         self.required(name, parse::choice)
     }
@@ -212,51 +229,6 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn assignors(&mut self) -> Read<Vec<&'static str>> {
         self.required("partition_assignment_strategy", parse::assignors)
-    }
-
-    /// A single action replaces everything below it; a table replaces only the classes that it names.
-    pub(crate) fn on_failure(&mut self, warnings: &mut Vec<String>) -> OnFailureTable {
-        let key = keys::known(self.spec, "on_failure");
-        let mut by_class: Vec<(String, OnFailure, String, Origin)> = Vec::new();
-        let mut default = (OnFailure::Hold, "hold".to_owned(), Origin::Default);
-        for (_, entry) in self.entries("on_failure") {
-            let Some(classes) = entry.node.table() else {
-                if let Some((action, shown)) = self.action(key, &entry.node) {
-                    by_class.clear();
-                    default = (action, shown, entry.node.origin.clone());
-                }
-                continue;
-            };
-            for (class, entry) in classes {
-                let Some((action, shown)) = self.action(key, &entry.node) else { continue };
-                if let Some(meant) = lint::misspelt_class(class) {
-                    warnings.push(format!(
-                        "{}: `on_failure` names the class `{}`; if no error is classified so, `{meant}` was meant",
-                        entry.key,
-                        super::report::shown(class),
-                    ));
-                }
-                let origin = entry.node.origin.clone();
-                if class == "default" {
-                    default = (action, shown, origin);
-                } else {
-                    by_class.retain(|(known, ..)| known != class);
-                    by_class.push((class.clone(), action, shown, origin));
-                }
-            }
-        }
-        self.describe("on_failure.default", default.1, &default.2);
-        let mut table = OnFailureTable { default: default.0, by_class: Vec::new() };
-        for (class, action, shown, origin) in by_class {
-            self.describe(&format!("on_failure.{class}"), shown, &origin);
-            table.by_class.push((class_named(class), action));
-        }
-        table
-    }
-
-    fn action(&mut self, key: &'static Key, node: &Node) -> Option<(OnFailure, String)> {
-        let parsed = self.placeholders.resolve(node).and_then(|node| Ok((parse::action(key, &node)?, node.to_text())));
-        parsed.map_err(|problem| self.report.add(problem)).ok()
     }
 
     /// Raw properties, merged by name.
@@ -298,18 +270,5 @@ impl std::fmt::Debug for RawProperty {
     /// The value may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RawProperty").field("name", &self.name).field("origin", &self.origin).finish_non_exhaustive()
-    }
-}
-
-fn class_named(class: String) -> ErrorClass {
-    match class.as_str() {
-        "decode" => ErrorClass::Decode,
-        "too_large" => ErrorClass::TooLarge,
-        "validation" => ErrorClass::Validation,
-        "timeout" => ErrorClass::Timeout,
-        "panic" => ErrorClass::Panic,
-        "terminal" => ErrorClass::Terminal,
-        "retryable" => ErrorClass::Retryable,
-        _ => ErrorClass::Named(class.into()),
     }
 }

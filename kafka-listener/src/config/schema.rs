@@ -19,6 +19,8 @@ pub fn json_schema() -> Value {
             "kafka": table(keys::KAFKA),
             "listener": table(keys::LISTENER),
             "profile": table(keys::PROFILE),
+            "class": { "anyOf": [action(), table(keys::CLASS)] },
+            "class_never_tried_again": { "anyOf": [action(), only_action()] },
         }),
     );
     Value::Object(root)
@@ -70,10 +72,17 @@ fn of_kind(kind: &Kind) -> Value {
         }
         Kind::Choice(choices) => or_placeholder(&json!({ "enum": choices })),
         Kind::OnFailure => {
-            let action = or_placeholder(&json!({ "enum": keys::ACTIONS }));
-            let classes: Map<String, Value> =
-                keys::CLASSES.iter().map(|class| ((*class).to_owned(), action.clone())).collect();
-            json!({ "anyOf": [action, { "type": "object", "properties": classes, "additionalProperties": action }] })
+            let classes: Map<String, Value> = keys::CLASSES
+                .iter()
+                .map(|class| {
+                    let is_tried_again = *class != "default" && !keys::TERMINAL_CLASSES.contains(class);
+                    let policy = if is_tried_again { "class" } else { "class_never_tried_again" };
+                    ((*class).to_owned(), json!({ "$ref": format!("#/$defs/{policy}") }))
+                })
+                .collect();
+            let others = json!({ "$ref": "#/$defs/class" });
+            let table = json!({ "type": "object", "properties": classes, "additionalProperties": others });
+            json!({ "anyOf": [action(), table] })
         }
         Kind::Properties => raw_properties(),
         Kind::Free => json!({ "type": "object" }),
@@ -85,6 +94,16 @@ fn of_kind(kind: &Kind) -> Value {
             json!({ "type": "object", "additionalProperties": { "$ref": format!("#/$defs/{named}") } })
         }
     }
+}
+
+/// A value of `on_failure`.
+fn action() -> Value {
+    or_placeholder(&json!({ "enum": keys::ACTIONS }))
+}
+
+/// The table of a class whose errors are never tried again.
+fn only_action() -> Value {
+    json!({ "type": "object", "properties": { "on_failure": action() }, "additionalProperties": false })
 }
 
 /// A text with a placeholder may stand for any type.

@@ -33,8 +33,7 @@ pub(crate) struct ListenerSettings {
     pub(crate) max_poll_interval: Duration,
     pub(crate) max_poll_records: usize,
 
-    pub(crate) retry: RetrySettings,
-    pub(crate) on_failure: OnFailureTable,
+    pub(crate) failures: FailurePolicies,
     pub(crate) on_corrupt: OnCorrupt,
 
     pub(crate) revoke_timeout: Duration,
@@ -77,6 +76,7 @@ pub(crate) enum AutoOffsetReset {
     ByDuration(Duration),
 }
 
+/// How often and how fast a record that failed is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RetrySettings {
     /// Deliveries in all, the first included; `None`: for ever.
@@ -86,6 +86,8 @@ pub(crate) struct RetrySettings {
     pub(crate) max_delay: Duration,
     /// Share of the delay that is drawn at random, 0.0 to 1.0.
     pub(crate) jitter: f64,
+    /// No delivery begins later than this after the first one failed; `None`: for ever.
+    pub(crate) max_elapsed: Option<Duration>,
 }
 
 /// What becomes of a record that will not be tried again.
@@ -96,16 +98,32 @@ pub(crate) enum OnFailure {
     Stop,
 }
 
-/// `on_failure`: one action, or one per error class with a default.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OnFailureTable {
-    pub(crate) default: OnFailure,
-    pub(crate) by_class: Vec<(ErrorClass, OnFailure)>,
+/// What one class of error meets: retries first, then an action.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FailurePolicy {
+    pub(crate) retry: RetrySettings,
+    pub(crate) action: OnFailure,
 }
 
-impl OnFailureTable {
-    pub(crate) fn action(&self, class: &ErrorClass) -> OnFailure {
-        self.by_class.iter().find(|(named, _)| named == class).map_or(self.default, |(_, action)| *action)
+/// `retry` and `on_failure` as one: a policy per error class with a default.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FailurePolicies {
+    pub(crate) default: FailurePolicy,
+    pub(crate) by_class: Vec<(ErrorClass, FailurePolicy)>,
+}
+
+impl FailurePolicies {
+    pub(crate) fn of(&self, class: &ErrorClass) -> &FailurePolicy {
+        self.by_class.iter().find(|(named, _)| named == class).map_or(&self.default, |(_, policy)| policy)
+    }
+
+    /// Whether any class has a limit of attempts, so that they have to be remembered beyond an assignment.
+    pub(crate) fn limit_attempts(&self) -> bool {
+        self.all().any(|policy| policy.retry.attempts.is_some())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &FailurePolicy> {
+        self.by_class.iter().map(|(_, policy)| policy).chain([&self.default])
     }
 }
 

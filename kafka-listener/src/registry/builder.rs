@@ -14,7 +14,6 @@ use crate::container::ListenerContainer;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
 use crate::rebalance::{Hooks, RebalanceListener};
-use crate::retry::AttemptMemory;
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
 use crate::worker::{ListenerContext, ListenerMetrics};
@@ -206,14 +205,13 @@ fn container(listener: ResolvedListener, states: &States, hooks: Hooks, runtime:
         handler: (definition.handler)(),
         states: states.clone(),
         slots: Slots::new(settings.concurrency),
-        retry: settings.retry,
-        on_failure: settings.on_failure.clone(),
+        failures: settings.failures.clone(),
         on_corrupt: settings.on_corrupt,
         max_payload: settings.limits.max_payload,
         reads_headers: requirements_of(&definition).reads_headers,
         sync_commits: settings.sync_commits,
         commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
-        attempts: Mutex::new(AttemptMemory::default()),
+        attempts: settings.failures.limit_attempts().then(Mutex::default),
         metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
     };
     ListenerContainer::new(Arc::new(settings), Arc::new(context), hooks, runtime)

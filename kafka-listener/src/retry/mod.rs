@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::config::{OnFailure, OnFailureTable, RetrySettings};
+use crate::clock::Instant;
+use crate::config::{FailurePolicies, OnFailure, RetrySettings};
 use crate::failure::ErrorClass;
 use crate::record::TopicPartition;
 
@@ -25,6 +26,18 @@ pub(crate) struct RetryState {
     failed: u32,
     /// Those of this assignment: backoff starts fresh with each.
     failed_here: u32,
+    /// When the first of those failed.
+    first_failed: Option<Instant>,
+}
+
+/// What is known of one failed delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed<'e> {
+    pub(crate) class: &'e ErrorClass,
+    pub(crate) retryable: bool,
+    pub(crate) at: Instant,
+    /// Drawn from 0.0 to 1.0.
+    pub(crate) random: f64,
 }
 
 impl RetryState {
@@ -34,7 +47,7 @@ impl RetryState {
 
     /// Goes on after `failed` deliveries of earlier assignments, as [`AttemptMemory::recall`] knows them.
     pub(crate) fn after(failed: u32) -> Self {
-        Self { failed, failed_here: 0 }
+        Self { failed, ..Self::default() }
     }
 
     /// The number of the delivery that is under way or next, from 1.
@@ -47,23 +60,21 @@ impl RetryState {
         self.failed
     }
 
-    /// Counts a failed delivery and decides. `random` is drawn from 0.0 to 1.0.
-    pub(crate) fn failed(
-        &mut self,
-        class: &ErrorClass,
-        retryable: bool,
-        policy: &RetrySettings,
-        on_failure: &OnFailureTable,
-        random: f64,
-    ) -> Decision {
-        let delay = backoff(self.failed_here, policy, random);
+    /// Counts a failed delivery and decides. Deliveries are counted over all classes, so that errors that take turns
+    /// come to an end too.
+    pub(crate) fn failed(&mut self, failed: Failed<'_>, policies: &FailurePolicies) -> Decision {
+        let policy = policies.of(failed.class);
+        let delay = backoff(self.failed_here, &policy.retry, failed.random);
         self.failed = self.failed.saturating_add(1);
         self.failed_here = self.failed_here.saturating_add(1);
-        let attempts_left = policy.attempts.is_none_or(|attempts| self.failed < attempts);
-        if retryable && attempts_left {
+        let first_failed = *self.first_failed.get_or_insert(failed.at);
+        let attempts_left = policy.retry.attempts.is_none_or(|attempts| self.failed < attempts);
+        let elapsed = failed.at.saturating_since(first_failed).saturating_add(delay);
+        let time_left = policy.retry.max_elapsed.is_none_or(|limit| elapsed <= limit);
+        if failed.retryable && attempts_left && time_left {
             Decision::RetryAfter(delay)
         } else {
-            Decision::Exhausted(on_failure.action(class))
+            Decision::Exhausted(policy.action)
         }
     }
 }

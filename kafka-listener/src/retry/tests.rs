@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::FailurePolicy;
 
 const POLICY: RetrySettings = RetrySettings {
     attempts: None,
@@ -6,14 +7,20 @@ const POLICY: RetrySettings = RetrySettings {
     multiplier: 2.0,
     max_delay: Duration::from_secs(30),
     jitter: 0.0,
+    max_elapsed: None,
 };
 
-fn table(default: OnFailure) -> OnFailureTable {
-    OnFailureTable { default, by_class: vec![(ErrorClass::Decode, OnFailure::Skip)] }
+const BEGAN: Instant = Instant::from_nanos(1_000);
+
+fn policies(retry: RetrySettings, default: OnFailure) -> FailurePolicies {
+    let of_class = |class, action| (class, FailurePolicy { retry, action });
+    let by_class = vec![of_class(ErrorClass::Decode, OnFailure::Skip)];
+    FailurePolicies { default: FailurePolicy { retry, action: default }, by_class }
 }
 
 fn fail(state: &mut RetryState, policy: &RetrySettings, random: f64) -> Decision {
-    state.failed(&ErrorClass::Retryable, true, policy, &table(OnFailure::Hold), random)
+    let failed = Failed { class: &ErrorClass::Retryable, retryable: true, at: BEGAN, random };
+    state.failed(failed, &policies(*policy, OnFailure::Hold))
 }
 
 /// The delays of the first failures, in milliseconds.
@@ -76,11 +83,53 @@ fn an_earlier_assignment_counts_for_attempts_and_not_for_the_backoff() {
 
 #[test]
 fn a_terminal_error_goes_to_the_action_of_its_class_at_once() {
-    let table = table(OnFailure::Stop);
-    let failed = |class| RetryState::new().failed(&class, false, &POLICY, &table, 0.0);
+    let policies = policies(POLICY, OnFailure::Stop);
+    let failed = |class: ErrorClass| {
+        RetryState::new().failed(Failed { class: &class, retryable: false, at: BEGAN, random: 0.0 }, &policies)
+    };
     assert_eq!(failed(ErrorClass::Decode), Decision::Exhausted(OnFailure::Skip));
     assert_eq!(failed(ErrorClass::Terminal), Decision::Exhausted(OnFailure::Stop));
     assert_eq!(failed(ErrorClass::Named("stock".into())), Decision::Exhausted(OnFailure::Stop));
+}
+
+#[test]
+fn a_class_has_a_policy_of_its_own_and_shares_the_count_of_deliveries() {
+    let of_class = |attempts, delay, action| FailurePolicy {
+        retry: RetrySettings { attempts: Some(attempts), delay: Duration::from_secs(delay), multiplier: 1.0, ..POLICY },
+        action,
+    };
+    let policies = FailurePolicies {
+        by_class: vec![(ErrorClass::Timeout, of_class(2, 5, OnFailure::Skip))],
+        default: of_class(4, 1, OnFailure::Stop),
+    };
+    let mut state = RetryState::new();
+    let mut failed = |class| state.failed(Failed { class: &class, retryable: true, at: BEGAN, random: 0.0 }, &policies);
+    assert_eq!(failed(ErrorClass::Timeout), Decision::RetryAfter(Duration::from_secs(5)));
+    assert_eq!(failed(ErrorClass::Panic), Decision::RetryAfter(Duration::from_secs(1)));
+    assert_eq!(failed(ErrorClass::Timeout), Decision::Exhausted(OnFailure::Skip), "it is the third delivery");
+    assert_eq!(failed(ErrorClass::Panic), Decision::Exhausted(OnFailure::Stop), "it is the fourth");
+}
+
+#[test]
+fn no_delivery_begins_later_than_the_limit_of_time_after_the_first_failure() {
+    let policy = RetrySettings { max_elapsed: Some(Duration::from_millis(700)), ..POLICY };
+    let policies = policies(policy, OnFailure::Hold);
+    let mut state = RetryState::after(7);
+    let mut failed = |millis| {
+        let at = BEGAN + Duration::from_millis(millis);
+        state.failed(Failed { class: &ErrorClass::Retryable, retryable: true, at, random: 0.0 }, &policies)
+    };
+    assert_eq!(failed(0), Decision::RetryAfter(Duration::from_millis(200)));
+    assert_eq!(failed(300), Decision::RetryAfter(Duration::from_millis(400)), "at 700 ms, which is in time");
+    assert_eq!(failed(701), Decision::Exhausted(OnFailure::Hold));
+}
+
+#[test]
+fn attempts_are_remembered_where_any_class_limits_them() {
+    let mut policies = policies(POLICY, OnFailure::Hold);
+    assert!(!policies.limit_attempts());
+    policies.by_class[0].1.retry.attempts = Some(3);
+    assert!(policies.limit_attempts());
 }
 
 #[test]

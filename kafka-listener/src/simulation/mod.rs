@@ -18,7 +18,7 @@ use rng::Rng;
 
 use crate::clock::Instant;
 use crate::commit::CommitPolicy;
-use crate::config::{AckMode, OnFailure, OnFailureTable, RetrySettings};
+use crate::config::{AckMode, FailurePolicies, FailurePolicy, OnFailure, RetrySettings};
 
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,7 @@ struct Scenario {
     slots: Option<usize>,
     partitions: usize,
     policy: CommitPolicy,
-    retry: RetrySettings,
-    on_failure: OnFailureTable,
+    failure_policies: FailurePolicies,
     session_timeout: Duration,
     revoke_timeout: Duration,
     hold: Duration,
@@ -88,14 +87,20 @@ impl Scenario {
                 max_commit_delay: Duration::from_millis(800),
                 generation_grace: session_timeout,
             },
-            retry: RetrySettings {
-                attempts: rng.pick(&[None, Some(1), Some(3)]),
-                delay: Duration::from_millis(5),
-                multiplier: 2.0,
-                max_delay: Duration::from_millis(200),
-                jitter: 0.2,
+            failure_policies: FailurePolicies {
+                default: FailurePolicy {
+                    retry: RetrySettings {
+                        attempts: rng.pick(&[None, Some(1), Some(3)]),
+                        delay: Duration::from_millis(5),
+                        multiplier: 2.0,
+                        max_delay: Duration::from_millis(200),
+                        jitter: 0.2,
+                        max_elapsed: None,
+                    },
+                    action: rng.pick(&[OnFailure::Hold, OnFailure::Skip]),
+                },
+                by_class: Vec::new(),
             },
-            on_failure: OnFailureTable { default: rng.pick(&[OnFailure::Hold, OnFailure::Skip]), by_class: Vec::new() },
             session_timeout,
             revoke_timeout: Duration::from_millis(500),
             hold: Duration::from_millis(if calm { 0 } else { 200 }),

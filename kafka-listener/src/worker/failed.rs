@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::control::{HeldAction, HeldAnswer, WorkerRequest, gate};
 use super::{WorkerContext, stopped};
+use crate::clock::Instant;
 use crate::config::{OnCorrupt, OnFailure};
 use crate::failure::{ErrorClass, ListenerError};
 use crate::kafka::ffi::PartitionError;
 use crate::offset_tracker::next_offset_after;
 use crate::phase::Phase;
-use crate::retry::{Decision, RetryState};
+use crate::retry::{Decision, Failed, RetryState};
 
 /// How the worker goes on after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +42,13 @@ impl WorkerContext {
         let attempt = retry.attempt();
         listener.metrics.failed();
         let text = describe(error);
-        let decision = retry.failed(
-            error.class(),
-            error.is_retryable(),
-            &listener.retry,
-            &listener.on_failure,
-            random_share(offset, attempt),
-        );
+        let failed = Failed {
+            class: error.class(),
+            retryable: error.is_retryable(),
+            at: Instant::now(),
+            random: random_share(offset, attempt),
+        };
+        let decision = retry.failed(failed, &listener.failures);
         self.remember(offset, *retry);
         self.control.set_attempt(attempt, Some(Arc::clone(&text)));
         match decision {
@@ -177,16 +178,14 @@ impl WorkerContext {
 
     /// The failures of earlier assignments, where they count.
     pub(super) fn recall(&self, offset: i64) -> RetryState {
-        if self.listener.retry.attempts.is_none() {
-            return RetryState::new();
-        }
-        let attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(attempts) = &self.listener.attempts else { return RetryState::new() };
+        let attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
         RetryState::after(attempts.recall(&self.control.topic_partition, offset))
     }
 
     fn remember(&self, offset: i64, retry: RetryState) {
-        if self.listener.retry.attempts.is_some() {
-            let mut attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempts) = &self.listener.attempts {
+            let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
             attempts.remember(&self.control.topic_partition, offset, retry.failures());
         }
     }
@@ -196,11 +195,9 @@ impl WorkerContext {
         if retry.failures() > 0 {
             self.control.set_attempt(0, None);
         }
-        if self.listener.retry.attempts.is_some() {
-            let mut attempts = self.listener.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(done) = self.control.last_done() {
-                attempts.forget(&self.control.topic_partition, done);
-            }
+        if let (Some(attempts), Some(done)) = (&self.listener.attempts, self.control.last_done()) {
+            let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            attempts.forget(&self.control.topic_partition, done);
         }
     }
 

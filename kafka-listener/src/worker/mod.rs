@@ -26,7 +26,7 @@ pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
-use crate::config::{OnCorrupt, OnFailureTable, RetrySettings};
+use crate::config::{FailurePolicies, OnCorrupt};
 use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
 use crate::ownership::{OwnerKey, PartitionLease};
@@ -44,8 +44,7 @@ pub(crate) struct ListenerContext {
     pub(crate) handler: ErasedHandler,
     pub(crate) states: States,
     pub(crate) slots: Slots,
-    pub(crate) retry: RetrySettings,
-    pub(crate) on_failure: OnFailureTable,
+    pub(crate) failures: FailurePolicies,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) max_payload: u64,
     /// Whether any parameter of the listener looks at headers.
@@ -53,8 +52,8 @@ pub(crate) struct ListenerContext {
     pub(crate) sync_commits: bool,
     /// `ack_mode = "record"`: the poll loop is woken after each record.
     pub(crate) commits_each_record: bool,
-    /// Taken by workers when a record fails or is got past, never across an await.
-    pub(crate) attempts: Mutex<AttemptMemory>,
+    /// Taken by workers when a record fails or is got past, never across an await; `None` where nothing limits attempts.
+    pub(crate) attempts: Option<Mutex<AttemptMemory>>,
     pub(crate) metrics: ListenerMetrics,
 }
 

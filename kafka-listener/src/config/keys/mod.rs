@@ -6,7 +6,7 @@ mod kafka;
 pub(crate) mod listener;
 
 pub(crate) use kafka::{KAFKA, SASL, TLS};
-pub(crate) use listener::LISTENER;
+pub(crate) use listener::{CLASS, LISTENER};
 
 /// One key of the configuration.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     OffsetReset,
     /// Assignors of librdkafka, or Java's class names.
     Assignors,
-    /// An action, or a table of actions by class of error.
+    /// An action, or a table by class of error: of actions, or of tables with the keys of [`CLASS`].
     OnFailure,
     /// librdkafka's own names.
     Properties,
@@ -156,6 +156,9 @@ pub(crate) static ACTIONS: &[&str] = &["hold", "skip", "stop"];
 /// Classes of errors that the library itself gives, and `default`.
 pub(crate) static CLASSES: &[&str] =
     &["decode", "too_large", "validation", "timeout", "panic", "terminal", "retryable", "default"];
+
+/// Those of [`CLASSES`] whose errors are never tried again.
+pub(crate) static TERMINAL_CLASSES: &[&str] = &["decode", "too_large", "validation", "terminal"];
 
 /// Assignors of librdkafka.
 pub(crate) static ASSIGNORS: &[&str] = &["cooperative-sticky", "range", "roundrobin"];

@@ -38,7 +38,7 @@ const SUBJECTS: [Subject; 4] = [
         path: "retry.attempts",
         variable: "RETRY__ATTEMPTS=$",
         attribute: None,
-        read: |listener| listener.settings.retry.attempts.map(i64::from),
+        read: |listener| listener.settings.failures.default.retry.attempts.map(i64::from),
         default: None,
     },
     Subject {

@@ -48,6 +48,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("kafka.tls", keys::TLS),
     ("listener", keys::LISTENER),
     ("retry", keys::listener::RETRY),
+    ("on_failure", keys::CLASS),
     ("limits", keys::listener::LIMITS),
 ];
 
@@ -197,6 +198,8 @@ fn the_schema_refuses_unknown_keys_wherever_the_reader_does() {
         "[listener]\nhandler_timeout = '1s'",
         "[listener.retry]\nmax_attempts = 3",
         "[listener.limits]\nrecords = 3",
+        "[listener.on_failure]\ntimeout = { action = 'skip' }",
+        "[listener.on_failure]\ndecode = { attempts = 3 }",
         "[container_factories.a]\nordering = 'key'",
         "[listeners.reserve_stock]\ntopic_pattern = 'a.*'",
         "[profiles.dev]\nprofiles = {}",

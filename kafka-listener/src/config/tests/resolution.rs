@@ -6,8 +6,8 @@ use secrecy::ExposeSecret as _;
 
 use super::{definition, resolved, shop, sources, variables};
 use crate::config::{
-    AckMode, AutoOffsetReset, ConfigSource, OnFailure, Resolved, ResolvedListener, RetrySettings, Sources, Value,
-    resolve,
+    AckMode, AutoOffsetReset, ConfigSource, FailurePolicies, FailurePolicy, OnFailure, Resolved, ResolvedListener,
+    RetrySettings, Sources, Value, resolve,
 };
 use crate::definition::AttributeValue::{Int, List, Str};
 use crate::failure::ErrorClass;
@@ -47,9 +47,10 @@ fn defaults_are_those_of_the_reference() {
         multiplier: 2.0,
         max_delay: Duration::from_secs(30),
         jitter: 0.2,
+        max_elapsed: None,
     };
-    assert_eq!(stock.settings.retry, retry);
-    assert_eq!(stock.settings.on_failure.action(&ErrorClass::Decode), OnFailure::Hold);
+    let policy = FailurePolicy { retry, action: OnFailure::Hold };
+    assert_eq!(stock.settings.failures, FailurePolicies { default: policy, by_class: Vec::new() });
     let properties = stock.settings.client_properties.iter();
     let lines: Vec<String> = properties.map(|(name, value)| format!("{name}={}", value.expose_secret())).collect();
     insta::assert_snapshot!(lines.join("\n"));
@@ -77,10 +78,11 @@ fn scopes_win_from_the_shared_block_to_the_listeners_own() {
     let resolved = resolved(&sources(toml));
     let (payment, stock) = (listener(&resolved, "request_payment"), listener(&resolved, "reserve_stock"));
     assert_eq!((payment.settings.consumers, stock.settings.consumers), (3, 4));
-    assert_eq!((payment.settings.retry.attempts, stock.settings.retry.attempts), (Some(3), Some(9)));
-    assert_eq!(stock.settings.retry.delay, Duration::from_secs(1));
-    assert_eq!(stock.settings.retry.max_delay, Duration::from_secs(300));
-    let action = |class| stock.settings.on_failure.action(&class);
+    let retry = |listener: &ResolvedListener| listener.settings.failures.default.retry;
+    assert_eq!((retry(payment).attempts, retry(stock).attempts), (Some(3), Some(9)));
+    assert_eq!(retry(stock).delay, Duration::from_secs(1));
+    assert_eq!(retry(stock).max_delay, Duration::from_secs(300));
+    let action = |class| stock.settings.failures.of(&class).action;
     assert_eq!(action(ErrorClass::Decode), OnFailure::Stop);
     assert_eq!(action(ErrorClass::Named("out_of_stock".into())), OnFailure::Hold);
     // The factory's single action replaced the table below it.
@@ -88,9 +90,38 @@ fn scopes_win_from_the_shared_block_to_the_listeners_own() {
 }
 
 #[test]
+fn a_class_falls_back_to_retry_key_by_key_and_to_the_default_action() {
+    let toml = r#"
+        [listener]
+        retry = { attempts = 5, delay = "1s", max_elapsed = "1h" }
+        on_failure = { default = "skip", timeout = "stop", panic = { attempts = 2 }, busy = { jitter = 0.0 } }
+        [listeners.reserve_stock]
+        retry.attempts = 9
+        on_failure.timeout = { attempts = 3, delay = "10s", multiplier = 1 }
+        on_failure.panic = "hold"
+        on_failure.busy = { max_delay = "1m", on_failure = "stop" }
+    "#;
+    let resolved = resolved(&sources(toml));
+    let stock = &listener(&resolved, "reserve_stock").settings.failures;
+    let base = stock.default.retry;
+    assert_eq!((stock.default.action, base.attempts), (OnFailure::Skip, Some(9)));
+    assert_eq!(base.max_elapsed, Some(Duration::from_secs(3600)));
+
+    let timeout = RetrySettings { attempts: Some(3), delay: Duration::from_secs(10), multiplier: 1.0, ..base };
+    let policy = FailurePolicy { retry: timeout, action: OnFailure::Stop };
+    assert_eq!(*stock.of(&ErrorClass::Timeout), policy, "a table keeps the action below it");
+    let policy = FailurePolicy { retry: base, action: OnFailure::Hold };
+    assert_eq!(*stock.of(&ErrorClass::Panic), policy, "an action replaces the table below it");
+    let busy = RetrySettings { jitter: 0.0, max_delay: Duration::from_secs(60), ..base };
+    let policy = FailurePolicy { retry: busy, action: OnFailure::Stop };
+    assert_eq!(*stock.of(&ErrorClass::Named("busy".into())), policy, "tables are merged");
+    assert_eq!(*stock.of(&ErrorClass::Retryable), stock.default);
+}
+
+#[test]
 fn every_setting_is_described_with_its_origin() {
     let file = "[kafka]\nproperties = { 'client.rack' = 'a', 'topic.blacklist' = '^x' }
-[listener]\nsession_timeout = 45000\non_failure = { decode = 'skip' }\n[listeners.reserve_stock]\nretry.attempts = '${N:-7}'";
+[listener]\nsession_timeout = 45000\non_failure = { decode = 'skip', timeout = { attempts = 2 } }\n[listeners.reserve_stock]\nretry.attempts = '${N:-7}'";
     let sources = Sources {
         set: vec![("listener.consumers".to_owned(), 2.into())],
         ..variables(sources(file), &[("KAFKA_LISTENER__LISTENERS__RESERVE_STOCK__CONCURRENCY", "6")])
@@ -218,8 +249,8 @@ fn the_environment_reaches_every_block_and_type() {
     let (payment, stock) = (listener(&resolved, "request_payment"), listener(&resolved, "reserve_stock"));
     assert_eq!(stock.settings.concurrency, Some(6));
     assert_eq!(stock.settings.topics, ["b"]);
-    assert_eq!(stock.settings.on_failure.action(&ErrorClass::Decode), OnFailure::Skip);
-    assert_eq!((stock.settings.retry.attempts, stock.settings.limits.in_flight_records), (Some(5), 9));
+    assert_eq!(stock.settings.failures.of(&ErrorClass::Decode).action, OnFailure::Skip);
+    assert_eq!((stock.settings.failures.default.retry.attempts, stock.settings.limits.in_flight_records), (Some(5), 9));
     assert!(!payment.settings.auto_startup);
     assert_eq!(property(stock, "socket.keepalive.enable").as_deref(), Some("true"));
     assert_eq!(property(stock, "bootstrap.servers").as_deref(), Some("a:1,b:2"));
@@ -245,7 +276,10 @@ fn the_builder_takes_lists_tables_and_names_with_dots() {
         (settings.topics.as_slice(), settings.group_id.as_str()),
         (&["a".to_owned(), "b".to_owned()][..], "${literal}")
     );
-    assert_eq!((settings.retry.attempts, settings.retry.delay), (Some(3), Duration::from_secs(1)));
+    assert_eq!(
+        (settings.failures.default.retry.attempts, settings.failures.default.retry.delay),
+        (Some(3), Duration::from_secs(1))
+    );
     assert_eq!(property(&resolved.listeners[0], "client.rack").as_deref(), Some("second"));
 }
 

@@ -99,6 +99,7 @@ fn key_path() -> impl Strategy<Value = String> {
     for block in ["listener", "container_factories.a", "listeners.reserve_stock", "profiles.a.listener"] {
         paths.extend(keys::LISTENER.iter().map(|key| format!("{block}.{}", key.name)));
         paths.extend(keys::listener::RETRY.iter().map(|key| format!("{block}.retry.{}", key.name)));
+        paths.extend(keys::CLASS.iter().map(|key| format!("{block}.on_failure.timeout.{}", key.name)));
     }
     paths.extend(keys::KAFKA.iter().map(|key| format!("kafka.{}", key.name)));
     select(paths)

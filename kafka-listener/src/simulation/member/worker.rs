@@ -8,7 +8,7 @@ use crate::failure::ErrorClass;
 use crate::offset_jump::OffsetJump;
 use crate::offset_tracker::CommitOffset;
 use crate::phase::{Interrupt, Lifecycle, Phase, Reaction};
-use crate::retry::{Decision, RetryState};
+use crate::retry::{Decision, Failed, RetryState};
 use crate::simulation::Bug;
 use crate::simulation::broker::Log;
 use crate::simulation::ledger::{Anomaly, Checked, RecordId, broken};
@@ -50,10 +50,10 @@ impl Member {
             world.ledger.run_ended(process, partition, assigned.id);
             let record = RecordId { partition, incarnation: assigned.incarnation, offset: run.offset };
             let done = run.is_ok || {
-                let (policy, table) = (&world.scenario.retry, &world.scenario.on_failure);
-                let random = world.rng.share();
+                let failed =
+                    Failed { class: &ErrorClass::Retryable, retryable: true, at: now, random: world.rng.share() };
                 assigned.failed = Some(run.offset);
-                let decision = assigned.retry.failed(&ErrorClass::Retryable, true, policy, table, random);
+                let decision = assigned.retry.failed(failed, &world.scenario.failure_policies);
                 self.attempts.remember(topic_partition, run.offset, assigned.retry.failures());
                 match decision {
                     Decision::RetryAfter(delay) => {
@@ -213,7 +213,7 @@ impl Member {
         }
         let recalled = self.attempts.recall(topic_partition, offset);
         let is_retry = assigned.failed == Some(offset);
-        if !is_retry && world.scenario.retry.attempts.is_some() {
+        if !is_retry && world.scenario.failure_policies.limit_attempts() {
             assigned.retry = RetryState::after(recalled);
         }
         let record = RecordId { partition, incarnation: assigned.incarnation, offset };

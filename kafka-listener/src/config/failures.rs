@@ -1,0 +1,167 @@
+//! `retry` and `on_failure`: what each class of error meets, merged from the scopes of one listener.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::layers::overlay;
+use super::listener::{Remarks, contradiction};
+use super::reader::{Read, Reader, Scope};
+use super::report::shown;
+use super::settings::{FailurePolicies, FailurePolicy, OnFailure, RetrySettings};
+use super::value::{Entry, Node, Origin, Table, Tree};
+use super::{keys, lint, parse};
+use crate::failure::ErrorClass;
+
+/// Reads both keys. A single action for `on_failure` replaces all of it that lies below; a table replaces what it names.
+pub(super) fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> FailurePolicies {
+    let retry = Retry::read(reader);
+    let mut classes = classes(reader);
+    let base = FailurePolicy { retry: retry.settings(), action: OnFailure::Hold };
+    let default = if let Some(class) = classes.remove("default") {
+        class.read(reader, "default", &retry, base)
+    } else {
+        reader.describe("on_failure.default", "hold".to_owned(), &Origin::Default);
+        base
+    };
+    let mut by_class = Vec::new();
+    for (name, class) in classes {
+        if let Some(meant) = lint::misspelt_class(&name) {
+            remarks.warnings.push(format!(
+                "{}: `on_failure` names the class `{}`; if no error is classified so, `{meant}` was meant",
+                class.entry.key,
+                shown(&name),
+            ));
+        }
+        let policy = class.read(reader, &name, &retry, default);
+        by_class.push((ErrorClass::from_name(name), policy));
+    }
+    FailurePolicies { default, by_class }
+}
+
+/// `retry` as it was read; the classes fall back to it.
+struct Retry {
+    attempts: Option<u32>,
+    delay: Read<Duration>,
+    multiplier: f64,
+    max_delay: Read<Duration>,
+    jitter: f64,
+    max_elapsed: Option<Duration>,
+}
+
+impl Retry {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        reader.inner("retry", |reader| {
+            let attempts = reader.optional_integer("attempts").value.map(attempts);
+            let delay = reader.duration("delay");
+            let max_delay = reader.duration("max_delay");
+            check_delays(&delay, &max_delay, reader);
+            Self {
+                attempts,
+                delay,
+                multiplier: reader.float("multiplier").value,
+                max_delay,
+                jitter: reader.float("jitter").value,
+                max_elapsed: reader.optional_duration("max_elapsed").value,
+            }
+        })
+    }
+
+    fn settings(&self) -> RetrySettings {
+        RetrySettings {
+            attempts: self.attempts,
+            delay: self.delay.value,
+            multiplier: self.multiplier,
+            max_delay: self.max_delay.value,
+            jitter: self.jitter,
+            max_elapsed: self.max_elapsed,
+        }
+    }
+}
+
+/// One class as it is written, over all scopes.
+struct Class {
+    /// The most specific scope that names it.
+    scope: Scope,
+    entry: Entry,
+}
+
+/// All classes that are named, each a table.
+fn classes(reader: &Reader<'_>) -> BTreeMap<String, Class> {
+    const KEY: &str = "on_failure";
+    let mut merged = Table::new();
+    let mut scopes: BTreeMap<&str, Scope> = BTreeMap::new();
+    for (scope, entry) in reader.entries(KEY) {
+        match entry.node.table() {
+            Some(classes) => scopes.extend(classes.keys().map(|class| (class.as_str(), scope))),
+            None => scopes = BTreeMap::from([("default", scope)]),
+        }
+        overlay(&mut merged, Table::from([(KEY.to_owned(), entry.clone())]));
+    }
+    let Some(entry) = merged.remove(KEY) else { return BTreeMap::new() };
+    let classes = match entry.node.value {
+        Tree::Table(classes) => classes,
+        _ => Table::from([("default".to_owned(), entry)]),
+    };
+    let class = |(name, entry): (String, Entry)| {
+        let scope = scopes.get(name.as_str()).copied().unwrap_or(Scope::Shared);
+        (name, Class { scope, entry: as_table(entry) })
+    };
+    classes.into_iter().map(class).collect()
+}
+
+/// An action alone is short for a table with nothing else.
+fn as_table(entry: Entry) -> Entry {
+    if entry.node.table().is_some() {
+        return entry;
+    }
+    let (key, origin) = (entry.key.clone(), entry.node.origin.clone());
+    Entry { key, node: Node::new(Tree::Table(Table::from([("on_failure".to_owned(), entry)])), origin) }
+}
+
+impl Class {
+    /// What it says over `retry` and the default's action.
+    fn read(&self, outer: &mut Reader<'_>, name: &str, retry: &Retry, default: FailurePolicy) -> FailurePolicy {
+        let mut reader = Reader {
+            scopes: self.entry.node.table().map(|table| (self.scope, table)).into_iter().collect(),
+            spec: keys::CLASS,
+            prefix: "",
+            placeholders: outer.placeholders,
+            report: outer.report,
+            described: Vec::new(),
+        };
+        let action = reader.optional("on_failure", parse::action).value;
+        let delay = reader.optional_duration("delay");
+        let max_delay = reader.optional_duration("max_delay");
+        let names_delay = delay.is_set() || max_delay.is_set();
+        let (delay, max_delay) = (delay.or(&retry.delay), max_delay.or(&retry.max_delay));
+        if names_delay {
+            check_delays(&delay, &max_delay, &mut reader);
+        }
+        let retry = RetrySettings {
+            attempts: reader.optional_integer("attempts").value.map(attempts).or(retry.attempts),
+            delay: delay.value,
+            multiplier: reader.optional_float("multiplier").value.unwrap_or(retry.multiplier),
+            max_delay: max_delay.value,
+            jitter: reader.optional_float("jitter").value.unwrap_or(retry.jitter),
+            max_elapsed: reader.optional_duration("max_elapsed").value.or(retry.max_elapsed),
+        };
+        for mut described in reader.described {
+            described.key = match described.key.as_str() {
+                "on_failure" => format!("on_failure.{}", shown(name)),
+                key => format!("on_failure.{}.{key}", shown(name)),
+            };
+            outer.described.push(described);
+        }
+        FailurePolicy { retry, action: action.unwrap_or(default.action) }
+    }
+}
+
+fn attempts(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn check_delays(delay: &Read<Duration>, max_delay: &Read<Duration>, reader: &mut Reader<'_>) {
+    if !delay.broken && !max_delay.broken && delay.value > max_delay.value {
+        reader.report.add(contradiction("delay", delay, "not be longer than", "max_delay", max_delay));
+    }
+}
