@@ -15,9 +15,9 @@ where
     F: FnOnce() -> R + Send + 'static,
 {
     let sample = Sample::with_slots(slots.clone());
-    let slot = sample.permit.try_slot().expect("the slot is free");
+    assert!(sample.permit.renew_slot(), "the slot is free");
     let call = sample.read(|record| run_blocking(record, listener));
-    drop(slot);
+    sample.permit.give_back_slot();
     (call, Arc::downgrade(&sample.lease))
 }
 
@@ -26,7 +26,10 @@ fn one_slot() -> Slots {
 }
 
 fn is_free(slots: &Slots) -> bool {
-    Sample::with_slots(slots.clone()).permit.try_slot().is_some()
+    let sample = Sample::with_slots(slots.clone());
+    let is_free = sample.permit.renew_slot();
+    sample.permit.give_back_slot();
+    is_free
 }
 
 #[tokio::test]

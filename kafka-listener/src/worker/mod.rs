@@ -33,7 +33,7 @@ use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
 use crate::record::RecordBatch;
 use crate::retry::AttemptMemory;
-use crate::slots::{SlotHeld, Slots, WorkPermit};
+use crate::slots::{Slots, WorkPermit};
 use crate::state::States;
 
 /// What all workers of one listener share.
@@ -228,19 +228,21 @@ impl WorkerContext {
         }
     }
 
-    /// Waits for a slot; `None` when something else has to be looked at first.
-    pub(crate) async fn wait_for_slot(&self, offset: i64) -> Option<SlotHeld<'_>> {
+    /// Waits for a slot; `false` when something else has to be looked at first.
+    pub(crate) async fn wait_for_slot(&self, offset: i64) -> bool {
         self.control.at(offset);
         self.control.enter(Phase::WaitingForSlot);
-        let slot = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.closed_gate() => None,
-            slot = self.permit.slot() => Some(slot),
-        };
+            () = self.closed_gate() => return false,
+            () = self.permit.wait_for_slot() => {}
+        }
         // The slot may have taken long: the pulse has to be looked at again.
-        let slot = slot.filter(|_| self.control.gates() == 0 && self.membership.is_trusted(Instant::now()))?;
-        self.control.enter(Phase::Running);
-        Some(slot)
+        let may_start = self.control.gates() == 0 && self.membership.is_trusted(Instant::now());
+        if may_start {
+            self.control.enter(Phase::Running);
+        }
+        may_start
     }
 
     async fn closed_gate(&self) {
@@ -256,6 +258,7 @@ impl WorkerContext {
         if !self.listener.sync_commits {
             return;
         }
+        self.permit.give_back_slot();
         self.control.enter(Phase::WaitingForCommit);
         while self.control.committed().is_none_or(|committed| committed <= offset)
             && self.control.gates() & gate::STOP == 0

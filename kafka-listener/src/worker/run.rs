@@ -116,22 +116,20 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let mut now = Instant::now();
     let mut run_since = now;
     let mut at = index.load(Ordering::Relaxed);
+    let _slot = permit.gives_back_at_the_end();
     control.enter(Phase::Running);
     while let Some(record) = batch.records.get(at) {
         if control.gates() != 0 || !membership.is_trusted(now) {
             return RunEnd::Interrupted;
         }
-        let slot = match permit.try_slot() {
-            Some(slot) => slot,
-            None => match context.wait_for_slot(record.offset).await {
-                Some(slot) => {
-                    // The wait is no part of the handler's time.
-                    now = Instant::now();
-                    slot
-                }
-                None => return RunEnd::Interrupted,
-            },
-        };
+        if !permit.renew_slot() {
+            if !context.wait_for_slot(record.offset).await {
+                return RunEnd::Interrupted;
+            }
+            // The wait is no part of the handler's time, and the others have had their turn.
+            now = Instant::now();
+            run_since = now;
+        }
         control.at(record.offset);
         let record_context = RecordContext::new(batch, at, &delivery);
         let outcome = match record_context.payload() {
@@ -151,7 +149,6 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
                 .await
             }
         };
-        drop(slot);
         let ended = Instant::now();
         tally.handled(ended.saturating_since(now), outcome.is_ok());
         if let Err(error) = outcome {
@@ -168,6 +165,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
         if now.saturating_since(run_since) >= LONGEST_RUN {
             tally.flush();
+            permit.give_back_slot();
             tokio::task::yield_now().await;
             now = Instant::now();
             run_since = now;
