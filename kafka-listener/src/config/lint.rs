@@ -140,7 +140,7 @@ fn unknown(name: &str, entry: &Entry, spec: &'static [Key], path: &[String]) -> 
         return problem.help(format!("did you mean `{}`?", key.name));
     }
     for (table, other) in [("kafka", keys::KAFKA), ("listener", keys::LISTENER)] {
-        if !std::ptr::eq(other, spec)
+        if !keys::is_same_table(other, spec)
             && let Some(key) = same_word(name, other)
         {
             return problem.help(format!("`{}` belongs into `[{table}]`", key.name));

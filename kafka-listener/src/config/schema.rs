@@ -86,11 +86,11 @@ fn of_kind(kind: &Kind) -> Value {
         }
         Kind::Properties => raw_properties(),
         Kind::Free => json!({ "type": "object" }),
-        Kind::Table(spec) if std::ptr::eq(*spec, keys::KAFKA) => json!({ "$ref": "#/$defs/kafka" }),
-        Kind::Table(spec) if std::ptr::eq(*spec, keys::LISTENER) => json!({ "$ref": "#/$defs/listener" }),
+        Kind::Table(spec) if keys::is_same_table(spec, keys::KAFKA) => json!({ "$ref": "#/$defs/kafka" }),
+        Kind::Table(spec) if keys::is_same_table(spec, keys::LISTENER) => json!({ "$ref": "#/$defs/listener" }),
         Kind::Table(spec) => Value::Object(table(spec)),
         Kind::Named(spec) => {
-            let named = if std::ptr::eq(*spec, keys::PROFILE) { "profile" } else { "listener" };
+            let named = if keys::is_same_table(spec, keys::PROFILE) { "profile" } else { "listener" };
             json!({ "type": "object", "additionalProperties": { "$ref": format!("#/$defs/{named}") } })
         }
     }

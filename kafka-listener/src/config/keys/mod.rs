@@ -168,6 +168,12 @@ pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
 
+/// Whether both are the same table. Told by the names: a static may reach the compiler's units as a copy in each, so that
+/// one table has several addresses.
+pub(crate) fn is_same_table(one: &[Key], other: &[Key]) -> bool {
+    one.iter().map(|key| key.name).eq(other.iter().map(|key| key.name))
+}
+
 /// The key of this name, which the caller knows to exist.
 pub(crate) fn known(keys: &'static [Key], name: &str) -> &'static Key {
     find(keys, name).expect("callers name keys of the table; a test reads every one of them")

@@ -132,6 +132,16 @@ fn every_default_is_a_legal_value() {
 }
 
 #[test]
+fn a_table_is_known_by_its_keys_and_not_by_its_address() {
+    for (name, spec) in BLOCKS {
+        let elsewhere: Vec<Key> = spec.iter().map(|key| Key { ..*key }).collect();
+        for (other, table) in BLOCKS {
+            assert_eq!(keys::is_same_table(&elsewhere, table), name == other, "`{name}` and `{other}`");
+        }
+    }
+}
+
+#[test]
 fn every_key_of_a_profile_is_one_of_the_top_level() {
     for key in keys::PROFILE {
         let of_root = keys::find(keys::ROOT, key.name);
