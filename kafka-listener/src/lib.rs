@@ -89,6 +89,7 @@ pub mod rebalance;
 mod record;
 mod registry;
 mod retry;
+mod sabotage;
 #[cfg(test)]
 mod simulation;
 mod slots;

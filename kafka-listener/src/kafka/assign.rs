@@ -16,6 +16,7 @@ use crate::offset_tracker::CommitOffset;
 use crate::ownership::OwnerKey;
 use crate::phase::Interrupt;
 use crate::record::TopicPartition;
+use crate::sabotage::{self, Sabotage};
 use crate::worker::{HandOver, PartitionControl, gate, work};
 
 /// librdkafka starts no new partition while a commit is outstanding, so that commits one after the other would starve
@@ -181,9 +182,14 @@ impl PollLoop {
         if let Some(id) = self.client.cluster_id(Duration::ZERO) {
             self.cluster = id.into();
         }
+        let group_id = &self.parts.listener.group_id;
         let owner = OwnerKey {
             cluster: Arc::clone(&self.cluster),
-            group_id: Arc::clone(&self.parts.listener.group_id),
+            group_id: if sabotage::is_on(Sabotage::NoOwnership) {
+                format!("{group_id} {} {}", self.parts.consumer.index, partition.epoch).into()
+            } else {
+                Arc::clone(group_id)
+            },
             topic_partition: partition.topic_partition.clone(),
         };
         self.parts.runtime.spawn(work(

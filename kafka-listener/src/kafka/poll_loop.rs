@@ -22,6 +22,7 @@ use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::rebalance::Hooks;
 use crate::record::TopicPartition;
+use crate::sabotage::{self, Sabotage};
 use crate::worker::{ConsumerGauges, ListenerContext, gate};
 
 /// The longest sleep between two turns: bounds a missed wake-up and keeps the pulse.
@@ -201,7 +202,10 @@ impl PollLoop {
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         let membership = &self.parts.consumer.membership;
-        if let Some(gap) = membership.tick(now) {
+        let gap = membership.tick(now);
+        if sabotage::is_on(Sabotage::NoFence) {
+            membership.confirm(now);
+        } else if let Some(gap) = gap {
             self.has_just_woken = true;
             self.commits.doubt_membership();
             tracing::warn!(
@@ -278,9 +282,8 @@ impl PollLoop {
         }
         self.check_fence();
         self.commits_due = now + COMMIT_STEP.min(self.parts.settings.commit_interval / 4);
-        for partition in &mut self.partitions {
-            let (watermark, finished) = partition.take_progress();
-            self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
+        for index in 0..self.partitions.len() {
+            self.note_progress(index);
         }
         if let Some(request) = self.commits.tick(now) {
             self.send_commit(&request);
@@ -302,9 +305,28 @@ impl PollLoop {
         }
     }
 
+    /// Takes what a worker has finished to the commits.
+    pub(super) fn note_progress(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        let (done, finished) = partition.take_progress();
+        let watermark = if sabotage::is_on(Sabotage::NeverCommits) {
+            None
+        } else if sabotage::is_on(Sabotage::NoPlusOne) {
+            partition.control.last_done().map(CommitOffset::at)
+        } else if sabotage::is_on(Sabotage::CommitsAtHandOver) {
+            partition.tracker.expected()
+        } else {
+            done
+        };
+        self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
+    }
+
     pub(super) fn send_commit(&mut self, request: &CommitRequest) {
         let serial = request.serial;
-        let offsets = request.offsets.iter().map(|(partition, _, offset)| (partition, offset.get()));
+        let strays = sabotage::stray_offsets();
+        let strays = strays.iter().map(|(partition, offset)| (partition, *offset));
+        let offsets = request.offsets.iter().map(|(partition, _, offset)| (partition, offset.get())).chain(strays);
+        let offsets = offsets.inspect(|(partition, offset)| sabotage::committing(partition, *offset));
         if let Err(error) = self.client.send_commit(serial.as_raw(), offsets) {
             let events = self.commits.answered(serial, Instant::now(), &Err(error.code));
             self.on_commit_events(events);

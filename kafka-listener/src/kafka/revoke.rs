@@ -17,6 +17,7 @@ use crate::offset_tracker::CommitOffset;
 use crate::phase::Interrupt;
 use crate::rebalance::{Partitions, RebalanceListener, StartOffset};
 use crate::record::TopicPartition;
+use crate::sabotage::{self, Sabotage};
 
 /// The longest sleep while something is waited for: the pulse goes on.
 const WAIT_STEP: Duration = Duration::from_millis(20);
@@ -137,7 +138,9 @@ impl PollLoop {
             if partition.control.phase().is_running() {
                 cut_off.push((partition.topic_partition.clone(), partition.control.current()));
             }
-            partition.cancel(Interrupt::Lost);
+            if !sabotage::is_on(Sabotage::NoFence) {
+                partition.cancel(Interrupt::Lost);
+            }
         }
         if self.stopping {
             self.ending.note(cut_off, &[]);
@@ -157,6 +160,9 @@ impl PollLoop {
         until: Instant,
         serve: Serve,
     ) -> Drained {
+        if sabotage::is_on(Sabotage::NoFence) {
+            return Drained::default();
+        }
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
             partition.interrupt(interrupt);
             if !self.parts.hooks.is_empty() {
@@ -167,6 +173,7 @@ impl PollLoop {
             let mut those = this.partitions.iter().filter(|partition| held.contains(&partition.topic_partition));
             those.all(Partition::has_ended)
         };
+        let until = if sabotage::is_on(Sabotage::NoDrain) { Instant::now() } else { until };
         self.wait(Step::Drain, until, serve, ended);
         let mut cancelled = Vec::new();
         for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
@@ -185,10 +192,11 @@ impl PollLoop {
 
     /// Commits exactly what these partitions have finished, and nothing that they finish from now on.
     pub(super) fn final_commit(&mut self, held: &[TopicPartition], until: Instant, serve: Serve) -> Vec<FinalOutcome> {
-        for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
-            let (watermark, finished) = partition.take_progress();
-            self.commits.progress(&partition.topic_partition, partition.epoch, watermark, finished);
-            self.commits.freeze(&partition.topic_partition);
+        for index in 0..self.partitions.len() {
+            if held.contains(&self.partitions[index].topic_partition) {
+                self.note_progress(index);
+                self.commits.freeze(&self.partitions[index].topic_partition);
+            }
         }
         loop {
             let now = Instant::now();
@@ -219,7 +227,11 @@ impl PollLoop {
         for mut partition in gone {
             // The lag is the next owner's to tell.
             partition.lag.set(0.0);
-            partition.cancel(Interrupt::SecondSignal);
+            if sabotage::is_on(Sabotage::NoFence) {
+                sabotage::turn_loose(&partition.control);
+            } else {
+                partition.cancel(Interrupt::SecondSignal);
+            }
             let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
             if repeated > 0 {
                 self.parts.listener.metrics.possibly_repeated(repeated);

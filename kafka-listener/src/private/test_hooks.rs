@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+pub use crate::sabotage::{Sabotage, on_commit, sabotage};
+
 /// Groups of which a poll loop is to panic.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Whether there ever was one: the bench is built with this feature too and shall not pay for a lock per turn.

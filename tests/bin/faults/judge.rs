@@ -17,10 +17,16 @@ const PRINTED: usize = 20;
 
 const CONTENT: &str = "content.json";
 const SAMPLES: &str = "samples.json";
+const PROMISE: &str = "promise.json";
 const VERDICT: &str = "verdict.json";
 
 /// Makes a run and judges it. Whether nothing was found.
 pub(crate) async fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
+    Ok(verdict_of(options).await?.is_clean())
+}
+
+/// Makes a run, says what happened, and judges it.
+pub(crate) async fn verdict_of(options: &Options) -> anyhow::Result<Verdict> {
     let seed = options.seed.unwrap_or_else(|| support::clock::monotonic() % 1_000_000);
     fs::create_dir_all(target_directory())?;
     let directory = target_directory().canonicalize()?.join("faults").join(seed.to_string());
@@ -32,6 +38,7 @@ pub(crate) async fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
 
     let finished = run::run(options, seed, &directory).await?;
     keep(&finished, &directory).await?;
+    fs::write(directory.join(PROMISE), serde_json::to_vec(&promise(options)?)?)?;
     let verdict = judge(&directory)?;
 
     say("row  fault           times");
@@ -52,7 +59,7 @@ pub(crate) async fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
         "samples": finished.committed.samples.len(),
     });
     say(&last.to_string());
-    Ok(verdict.is_clean())
+    Ok(verdict)
 }
 
 /// Judges a run that was kept. Whether nothing was found.
@@ -62,6 +69,25 @@ pub(crate) fn judge_again(directory: &Path) -> anyhow::Result<bool> {
     let last = json!({ "anomalies": by_name(&verdict), "worst_duplicates": verdict.worst_duplicates });
     say(&last.to_string());
     Ok(verdict.is_clean())
+}
+
+/// What the members are set up to keep: the defaults, but for what their settings change.
+fn promise(options: &Options) -> anyhow::Result<Promise> {
+    let mut promise = Promise::default();
+    for (path, value) in options.settings.iter().filter_map(|setting| setting.split_once('=')) {
+        let duration = || {
+            let millis = value.strip_suffix("ms").with_context(|| format!("`{path}={value}`: in `ms`, please"))?;
+            anyhow::Ok(std::time::Duration::from_millis(millis.parse()?))
+        };
+        match path {
+            "listener.revoke_timeout" => promise.revoke_timeout = duration()?,
+            "listener.commit_interval" => promise.commit_interval = duration()?,
+            "listener.max_commit_delay" => promise.max_commit_delay = duration()?,
+            "listener.shutdown_timeout" => promise.shutdown_timeout = duration()?,
+            _ => {}
+        }
+    }
+    Ok(promise)
 }
 
 /// Reads the topic from its start with a reader of its own, and keeps that with the committed offsets.
@@ -83,7 +109,8 @@ fn judge(directory: &Path) -> anyhow::Result<Verdict> {
         content: serde_json::from_str(&read(CONTENT)?)?,
         samples: serde_json::from_str(&read(SAMPLES)?)?,
     };
-    let verdict = checker::check(&history, &Promise::default());
+    let promise: Promise = serde_json::from_str(&read(PROMISE)?)?;
+    let verdict = checker::check(&history, &promise);
     fs::write(directory.join(VERDICT), serde_json::to_vec_pretty(&verdict)?)?;
     Ok(verdict)
 }

@@ -1,8 +1,10 @@
 //! The fault harness: real members of one group on a real Kafka, a nemesis from a seed, and a checker that judges.
 //!
-//! `cargo run --release --bin faults -- [--seed N] [--minutes M] [--only ROW]`. The last line is one JSON object; the exit
+//! `cargo run --release --bin faults -- [--seed N] [--minutes M] [--only ROW]`; with `convict` it breaks the library in
+//! every way it knows and has to find each of them. The last line is one JSON object; the exit
 //! code is 1 when anything was found. Everything that the verdict rests on is kept in `target/faults/SEED/`.
 
+mod convict;
 mod dice;
 mod judge;
 mod load;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::nemesis::Row;
-use self::service::{Engine, MemberArguments};
+use self::service::{Engine, MemberArguments, Sabotage};
 
 /// Disturbs the members of a group at random and judges what became of their records.
 #[derive(Debug, Parser)]
@@ -35,6 +37,12 @@ enum Part {
     /// What the harness starts its members as.
     #[command(hide = true)]
     Member(Box<MemberArguments>),
+    /// Breaks the library in every way that there is, one after the other, and has to see each of them.
+    Convict {
+        /// What the nemesis throws its dice from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Judges a run that was kept once more.
     Judge {
         /// Its folder, `target/faults/SEED`.
@@ -65,6 +73,15 @@ struct Options {
     /// What runs the handlers; all but `listener` are there to see whether the harness can tell.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     engine: Engine,
+    /// What is broken in the library on purpose.
+    #[arg(long, value_enum)]
+    sabotage: Option<Sabotage>,
+    /// Milliseconds that each handler works.
+    #[arg(long, default_value_t = 1)]
+    work_ms: u64,
+    /// Handlers block their thread for that long instead of awaiting it.
+    #[arg(long)]
+    block: bool,
     /// A setting of the members, such as `listener.group_protocol=consumer`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
@@ -74,14 +91,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.part {
         Some(Part::Member(member)) => service::run(&member),
+        Some(Part::Convict { seed }) => exit_code(in_runtime(convict::convict_all(seed))),
         Some(Part::Judge { directory }) => exit_code(judge::judge_again(&directory)),
-        None => exit_code(run_and_judge(&arguments.options)),
+        None => exit_code(in_runtime(judge::run_and_judge(&arguments.options))),
     }
 }
 
-fn run_and_judge(options: &Options) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(judge::run_and_judge(options))
+fn in_runtime(run: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run)
 }
 
 fn exit_code(clean: anyhow::Result<bool>) -> ExitCode {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use support::event::{EventLog, HARNESS, Signal, What};
 use support::kafka::Samples;
 use support::{Cluster, ClusterOptions, CommitSampler, Member, MemberOptions};
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use super::dice::Dice;
 use super::load::{Load, Produced};
 use super::nemesis::Row;
-use super::service::Engine;
 use super::{Options, say};
 
 pub(crate) const TOPIC: &str = "orders";
@@ -97,6 +97,11 @@ enum Undo {
     RestartNode(usize),
 }
 
+/// As the command line spells it.
+pub(crate) fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 impl Run {
     async fn start(options: &Options, seed: u64, directory: &Path) -> anyhow::Result<Self> {
         let cluster_options = ClusterOptions { log_directory: Some(directory.to_owned()), ..ClusterOptions::default() };
@@ -108,15 +113,14 @@ impl Run {
         member_options.program.push("member".into());
         member_options.harness = Some(Arc::clone(&harness));
         let session = format!("listener.session_timeout={SESSION}ms");
-        member_options = member_options.with(["--work-ms", "1", "--set", &session]).with([
-            "--engine",
-            match options.engine {
-                Engine::Listener => "listener",
-                Engine::ByHand => "by-hand",
-                Engine::CommitsFirst => "commits-first",
-                Engine::NeverCommits => "never-commits",
-            },
-        ]);
+        member_options = member_options.with(["--work-ms", &options.work_ms.to_string(), "--set", &session]);
+        member_options = member_options.with(["--engine", &name_of(&options.engine)]);
+        if let Some(how) = options.sabotage {
+            member_options = member_options.with(["--sabotage", &name_of(&how)]);
+        }
+        if options.block {
+            member_options = member_options.with(["--block"]);
+        }
         for setting in &options.settings {
             member_options = member_options.with(["--set", setting]);
         }

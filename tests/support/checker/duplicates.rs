@@ -1,7 +1,7 @@
 //! What was handled again, against what may be.
 //!
 //! A repeat is charged to the assignment that had handled the record before. Where nothing disturbed that assignment,
-//! only a record that it left unfinished may start again. Where it was killed, frozen, lost, or a broker was away, so
+//! only a record may start again that was failing, or that ran for longer than a drain waits. Where it was killed, frozen, lost, or a broker was away, so
 //! may what it finished and could not commit in time: all that it finished later than the disturbance less one commit
 //! interval and one commit round trip, and one record more, which was running. A commit that a rebalance held up has a
 //! round trip that nobody saw the end of: then all that it finished since its last acknowledged commit may.
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::history::{Index, PartitionLog, Run};
 use super::{Anomaly, Findings, Promise, nanos};
+use crate::event::Outcome;
 
 /// Assumed where no member could see how long its commits take.
 const UNSEEN_ROUND_TRIP: u64 = 1_000_000_000;
@@ -58,6 +59,14 @@ impl Duplicates {
     }
 }
 
+/// A record that was failing waits for nobody; one that was running is waited for.
+fn may_be_cut_off(run: &Run<'_>, given_up: u64, promise: &Promise) -> bool {
+    // The drain gets 65 % of the budget; the rest is the clocks' and the log's.
+    let drain = nanos(promise.revoke_timeout) / 10 * 6;
+    let was_failing = run.ended.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Err | Outcome::Panic));
+    was_failing || given_up.saturating_sub(run.started) >= drain
+}
+
 type Assignment<'a> = (&'a str, Option<usize>);
 /// Each with the run before it.
 type Repeats<'r, 'a> = Vec<(&'r Run<'a>, &'r Run<'a>)>;
@@ -100,7 +109,7 @@ fn bound(
         // What ended well later than the drain was given up by then.
         let given_up = owned.drained.unwrap_or(until);
         let unfinished = repeats.iter().filter(|(before, _)| !before.was_ok_by(given_up));
-        return unfinished.count().min(1);
+        return unfinished.filter(|(before, _)| may_be_cut_off(before, given_up, promise)).count().min(1);
     }
     let theirs = log.runs.iter().filter(|run| run.ownership == Some(ownership));
     let uncommitted =

@@ -48,7 +48,7 @@ pub struct Content {
 }
 
 /// What the members were set up to keep.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Promise {
     /// How long a finished record may wait for its commit.
     pub commit_interval: Duration,

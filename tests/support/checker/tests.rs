@@ -187,6 +187,19 @@ fn a_unit_cut_off_by_a_revoke_starts_again_elsewhere() {
 }
 
 #[test]
+fn a_unit_that_a_revoke_did_not_wait_for_is_a_repeat_too_many() {
+    let log = Log::with(2).assigned("a").starts("a", 0).after(100).ends("a", 0, Outcome::Cancelled).revoked("a");
+    let log = log.assigned("b").handles("b", 0..2).commits("b", 2).stopped("a").stopped("b");
+    log.shows(Anomaly::DupOverBound);
+}
+
+#[test]
+fn a_record_that_fails_is_not_waited_for_and_starts_again_elsewhere() {
+    let log = Log::with(2).assigned("a").starts("a", 0).ends("a", 0, Outcome::Err).revoked("a");
+    log.assigned("b").handles("b", 0..2).commits("b", 2).stopped("a").stopped("b").passes();
+}
+
+#[test]
 fn a_broker_that_was_away_excuses_repeats_and_standing_still() {
     let fault = || "node 1 was stopped".to_owned();
     let log = Log::with(6).assigned("a").handles("a", 0..2).commits("a", 2);
@@ -280,7 +293,7 @@ fn two_handlers_at_once_on_one_partition_overlap() {
 fn a_successor_that_does_not_wait_for_the_drain_overlaps() {
     let log = Log::with(2).assigned("a").starts("a", 0).revoked("a").assigned("b").starts("b", 0);
     let log = log.ends("a", 0, Outcome::Ok).ends("b", 0, Outcome::Ok).handles("b", [1]).commits("b", 2);
-    log.stopped("a").stopped("b").shows(Anomaly::OverlapOutsideWindow);
+    log.stopped("a").stopped("b").shows_all(&[Anomaly::DupOverBound, Anomaly::OverlapOutsideWindow]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! The member on the library: nothing but its public API.
+//! The member on the library: nothing but its public API, and two test hooks that show its commits and break it on
+//! purpose.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kafka_listener::__private::test_hooks;
 use kafka_listener::extract::{RawPayload, State};
 use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
 use kafka_listener::{ListenerRegistry, RecordMetadata, TopicPartition, kafka_listener, listener};
@@ -12,7 +14,7 @@ use serde::Deserialize;
 use support::event::{EventLog, Place, What, value_of};
 
 use super::work::{ToldToFail, Work, write};
-use super::{MemberArguments, Payload};
+use super::{MemberArguments, Payload, Sabotage};
 
 /// The part of an order that identifies it.
 #[derive(Debug, Deserialize)]
@@ -37,6 +39,20 @@ fn place(meta: &RecordMetadata) -> Place {
 
 /// Runs the listener until a signal; the answer is the report in words.
 pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<EventLog>) -> anyhow::Result<String> {
+    let commits = Arc::clone(&events);
+    test_hooks::on_commit(move |partition, offset| {
+        write(&commits, What::CommitRequested { place: Place::new(partition.topic(), partition.partition(), offset) });
+    });
+    if let Some(how) = arguments.sabotage {
+        test_hooks::sabotage(match how {
+            Sabotage::CommitsAtHandOver => test_hooks::Sabotage::CommitsAtHandOver,
+            Sabotage::NoFence => test_hooks::Sabotage::NoFence,
+            Sabotage::NoPlusOne => test_hooks::Sabotage::NoPlusOne,
+            Sabotage::NoDrain => test_hooks::Sabotage::NoDrain,
+            Sabotage::NoOwnership => test_hooks::Sabotage::NoOwnership,
+            Sabotage::NeverCommits => test_hooks::Sabotage::NeverCommits,
+        });
+    }
     metrics::set_global_recorder(RoundTrips(Arc::clone(&events)))?;
     let mut builder = ListenerRegistry::builder()
         .config_str("")

@@ -55,6 +55,9 @@ pub(crate) struct MemberArguments {
     /// What runs the handlers.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     pub(crate) engine: Engine,
+    /// What is broken in the library on purpose.
+    #[arg(long, value_enum)]
+    pub(crate) sabotage: Option<Sabotage>,
     /// Threads of the runtime; 0 is a current-thread runtime.
     #[arg(long, default_value_t = 2)]
     pub(crate) threads: usize,
@@ -77,6 +80,23 @@ pub(crate) enum Engine {
     /// A careless loop: commits a record before it is handled.
     CommitsFirst,
     /// A forgetful loop: never commits.
+    NeverCommits,
+}
+
+/// The ways in which the library can be broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sabotage {
+    /// Records are committed when they are handed to the worker.
+    CommitsAtHandOver,
+    /// The end of an assignment stops nobody.
+    NoFence,
+    /// The last finished record is committed, not the one behind it.
+    NoPlusOne,
+    /// Nobody waits for running handlers.
+    NoDrain,
+    /// Two workers of a process may have one partition.
+    NoOwnership,
+    /// Nothing is ever committed.
     NeverCommits,
 }
 

@@ -1,0 +1,80 @@
+//! Breaks the library in every way that there is and wants each of them found; and wants the same run without the fault
+//! to be clean, so that a conviction means something.
+
+use std::collections::BTreeSet;
+
+use clap::ValueEnum as _;
+use support::checker::Anomaly;
+
+use super::nemesis::Row;
+use super::run::name_of;
+use super::service::{Engine, Sabotage};
+use super::{Options, judge, say};
+
+/// Long enough for a dozen disturbances.
+const MINUTES: f64 = 0.75;
+
+/// Whether every fault was found and every run without one was clean.
+pub(crate) async fn convict_all(seed: u64) -> anyhow::Result<bool> {
+    let mut convicted = Vec::new();
+    for how in Sabotage::value_variants() {
+        let options = Options { sabotage: Some(*how), ..setting(*how, seed) };
+        say(&format!("== {}", name_of(how)));
+        let found: BTreeSet<Anomaly> = judge::verdict_of(&options).await?.by_name().into_keys().collect();
+        convicted.push((*how, found));
+    }
+    let mut calm = Vec::new();
+    for how in [Sabotage::NoDrain, Sabotage::NoOwnership] {
+        say(&format!("== the run of {} with nothing broken", name_of(&how)));
+        calm.push((how, judge::verdict_of(&setting(how, seed)).await?.is_clean()));
+    }
+    say("broken on purpose      found");
+    for (how, found) in &convicted {
+        let names = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        say(&format!("{:<22} {}", name_of(how), if names.is_empty() { "NOTHING" } else { &names }));
+    }
+    for (how, is_clean) in &calm {
+        say(&format!("nothing, as {:<10} {}", name_of(how), if *is_clean { "clean" } else { "NOT CLEAN" }));
+    }
+    Ok(convicted.iter().all(|(how, found)| found.contains(&expected(*how))) && calm.iter().all(|(_, clean)| *clean))
+}
+
+/// What the fault has to be found by, whatever else it causes.
+fn expected(how: Sabotage) -> Anomaly {
+    match how {
+        Sabotage::CommitsAtHandOver => Anomaly::PrematureCommit,
+        Sabotage::NoFence => Anomaly::CommitAfterRevoke,
+        Sabotage::NoPlusOne | Sabotage::NoDrain | Sabotage::NeverCommits => Anomaly::DupOverBound,
+        Sabotage::NoOwnership => Anomaly::OverlapOutsideWindow,
+    }
+}
+
+/// The disturbances under which a fault shows.
+fn setting(how: Sabotage, seed: u64) -> Options {
+    let mut options = Options {
+        seed: Some(seed),
+        minutes: MINUTES,
+        only: Vec::new(),
+        nodes: 1,
+        partitions: 6,
+        rate: 600,
+        engine: Engine::Listener,
+        sabotage: None,
+        work_ms: 5,
+        block: false,
+        settings: Vec::new(),
+    };
+    match how {
+        Sabotage::CommitsAtHandOver => options.only = vec![Row::Kill, Row::Join],
+        Sabotage::NoFence | Sabotage::NoPlusOne | Sabotage::NoDrain | Sabotage::NeverCommits => {
+            options.only = vec![Row::Stop, Row::Join];
+        }
+        // Handlers outlive the drain, and the partition goes to another consumer of the same process.
+        Sabotage::NoOwnership => {
+            options.only = vec![Row::Stop, Row::Join];
+            (options.work_ms, options.block, options.rate, options.partitions) = (600, true, 30, 12);
+            options.settings = vec!["listener.consumers=3".to_owned(), "listener.revoke_timeout=200ms".to_owned()];
+        }
+    }
+    options
+}
