@@ -42,6 +42,9 @@ enum Part {
         /// What the nemesis throws its dice from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Only this way; may be repeated.
+        #[arg(long, value_enum)]
+        only: Vec<Sabotage>,
     },
     /// Judges a run that was kept once more.
     Judge {
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.part {
         Some(Part::Member(member)) => service::run(&member),
-        Some(Part::Convict { seed }) => exit_code(in_runtime(convict::convict_all(seed))),
+        Some(Part::Convict { seed, only }) => exit_code(in_runtime(convict::convict(seed, &only))),
         Some(Part::Judge { directory }) => exit_code(judge::judge_again(&directory)),
         None => exit_code(in_runtime(judge::run_and_judge(&arguments.options))),
     }
