@@ -85,6 +85,12 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A listener sends records, and the producer cannot be made.
+    #[error("create the producer of `[kafka.producer]`: {reason}")]
+    Producer {
+        /// What librdkafka or the system said.
+        reason: String,
+    },
     /// The process cannot wait for signals.
     #[error("listen to the signals of the process")]
     Signal(#[source] io::Error),

@@ -85,6 +85,7 @@ mod outcome;
 mod ownership;
 mod phase;
 mod private;
+mod producer;
 pub mod rebalance;
 mod record;
 mod registry;
@@ -107,6 +108,7 @@ pub use error::Error;
 pub use extract::{ConsumerRecord, RecordMetadata};
 pub use failure::{Classification, Classify, ErrorClass, ListenerError};
 pub use phase::Phase;
+pub use producer::{Producer, ProducerRecord, SendError, SendResult};
 pub use record::{HeaderIter, RecordContext, Timestamp, TopicPartition};
 pub use registry::{ListenerRegistry, ListenerRegistryBuilder, ListenerReport, Outcome, ShutdownReport};
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::producer::Producer;
 use crate::slots::{Tenure, WorkPermit};
 use crate::state::States;
 
@@ -121,6 +122,18 @@ pub(crate) struct RecordBatch {
     pub(crate) records: Vec<RawRecord>,
 }
 
+impl RecordBatch {
+    /// A record's encoded headers as a handle that keeps the hand-over in memory.
+    pub(crate) fn headers_of(&self, record: &RawRecord) -> Bytes {
+        record.headers.range().map(|range| self.arena.slice(range)).unwrap_or_default()
+    }
+
+    /// The bytes at a place; `None` is Kafka's null.
+    pub(crate) fn bytes(&self, span: Span) -> Option<&[u8]> {
+        span.range().map(|range| &self.arena[range])
+    }
+}
+
 /// Appends one header to an arena: name length, name, value length (`u32::MAX` is null), value.
 pub(crate) fn encode_header(arena: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1).to_ne_bytes();
@@ -151,6 +164,7 @@ pub(crate) struct Delivery<'r> {
     /// Shared for the same reason.
     pub(crate) group_id: &'r Arc<str>,
     pub(crate) states: &'r States,
+    pub(crate) producer: &'r Producer,
     /// From 1.
     pub(crate) attempt: u32,
     pub(crate) permit: &'r WorkPermit,
@@ -237,6 +251,10 @@ impl<'r> RecordContext<'r> {
     /// How often this record has been handed to the handler in this process, this time included.
     pub fn attempt(&self) -> u32 {
         self.delivery.attempt
+    }
+
+    pub(crate) fn producer(&self) -> &'r Producer {
+        self.delivery.producer
     }
 
     pub(crate) fn states(&self) -> &'r States {

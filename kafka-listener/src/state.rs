@@ -82,6 +82,8 @@ pub struct Requirements {
     /// Whether anything looks at headers: they cost two allocations per record in librdkafka, even where a record has
     /// none, so they are taken out only then.
     pub(crate) reads_headers: bool,
+    /// Whether anything sends records: the producer is then made at start.
+    pub(crate) needs_producer: bool,
 }
 
 impl Requirements {

@@ -15,7 +15,13 @@ fn is_unknown(refusal: Option<&String>) -> bool {
 fn librdkafka_knows_every_property_that_is_allowed() {
     assert!(is_unknown(refusal("flux.capacitor").as_ref()), "an unknown name must be told from a wrong value");
     let schema = kafka_listener::config::json_schema();
-    let properties = &schema["$defs"]["listener"]["properties"]["properties"]["properties"];
+    let definitions = &schema["$defs"];
+    check(&definitions["listener"]["properties"]["properties"]["properties"]);
+    check(&definitions["kafka"]["properties"]["producer"]["properties"]["properties"]["properties"]);
+}
+
+#[track_caller]
+fn check(properties: &serde_json::Value) {
     // The schema also has the first parts of dotted names, as tables.
     let is_name = |name: &&String| properties[name.as_str()]["type"] != "object";
     let names: Vec<&String> = properties.as_object().expect("the schema lists them").keys().filter(is_name).collect();

@@ -20,6 +20,7 @@ mod ordering;
 mod ownership;
 mod panics;
 mod payloads;
+mod producing;
 mod rebalance;
 mod second_signal;
 mod slots;

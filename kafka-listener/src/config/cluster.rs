@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::keys;
 use super::placeholders::Placeholders;
+use super::producer;
 use super::properties;
 use super::reader::{Described, RawProperty, Read, Reader, Scope};
 use super::report::{Problem, Report};
+use super::settings::ProducerSettings;
 use super::value::{Origin, Table};
 
 const TLS: bool = cfg!(any(feature = "tls", feature = "tls-vendored"));
@@ -21,6 +23,7 @@ pub(crate) struct Cluster {
     pub(crate) described: Vec<Described>,
     /// `kafka.properties`.
     pub(crate) raw: Vec<RawProperty>,
+    pub(crate) producer: ProducerSettings,
     typed: BTreeMap<String, String>,
     security: Security,
 }
@@ -58,9 +61,11 @@ impl Cluster {
         raw.retain(|property| properties::accept(property, reader.report));
         describe_raw(&raw, "kafka.properties.", &mut reader.described);
         security.check_properties(&raw, reader.report);
+        let check = |raw: &[RawProperty], report: &mut Report| security.check_properties(raw, report);
+        let producer = producer::read(&mut reader, &client_id, &typed, &raw, check);
         let described = reader.described;
 
-        Self { client_id, described, raw, typed, security }
+        Self { client_id, described, raw, producer, typed, security }
     }
 
     /// The properties of the keys of `[kafka]`.

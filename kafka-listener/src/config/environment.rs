@@ -58,7 +58,7 @@ impl Walk<'_> {
             let lower = segment.to_lowercase();
             let part = match spec {
                 Some(Kind::Table(_)) | None => lower,
-                Some(Kind::Properties) => {
+                Some(Kind::Properties | Kind::ProducerProperties) => {
                     return Err(self.problem("the environment cannot spell the name of a property").help(
                         r#"give all of them as one JSON value: `…__PROPERTIES={"socket.keepalive.enable":true}`"#,
                     ));
@@ -93,7 +93,10 @@ impl Walk<'_> {
     }
 
     fn node(&self, spec: Option<Kind>, value: &str) -> Result<Node, Problem> {
-        let is_table = matches!(spec, Some(Kind::Properties | Kind::Table(_) | Kind::Named(_) | Kind::OnFailure));
+        let is_table = matches!(
+            spec,
+            Some(Kind::Properties | Kind::ProducerProperties | Kind::Table(_) | Kind::Named(_) | Kind::OnFailure)
+        );
         if is_table && value.trim_start().starts_with('{') {
             return self.json(value);
         }

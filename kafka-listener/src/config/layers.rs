@@ -315,6 +315,7 @@ fn split_path(path: &str) -> Option<Vec<String>> {
     let mut rest = path;
     loop {
         let properties_at = match parts.first().map(String::as_str) {
+            Some("kafka") if parts.get(1).is_some_and(|part| part == "producer") => 3,
             Some("kafka" | "listener") => 2,
             _ => 3,
         };
@@ -410,6 +411,9 @@ pub(crate) fn normalise_block(block: &mut Table, report: &mut Report) {
         } else {
             block.insert("topics".to_owned(), topic);
         }
+    }
+    if let Some(producer) = block.get_mut("producer").and_then(|entry| entry.node.table_mut()) {
+        normalise_block(producer, report);
     }
     if let Some(properties) = block.get_mut("properties").and_then(|entry| entry.node.table_mut()) {
         let mut flat = Table::new();

@@ -74,8 +74,10 @@ impl Lint<'_> {
                     self.path.pop();
                 }
             }
-            (Kind::Free | Kind::Properties, Some(_)) => {}
-            (Kind::Table(_) | Kind::Named(_) | Kind::Free | Kind::Properties, None) => expect_table(self.report),
+            (Kind::Free | Kind::Properties | Kind::ProducerProperties, Some(_)) => {}
+            (Kind::Table(_) | Kind::Named(_) | Kind::Free | Kind::Properties | Kind::ProducerProperties, None) => {
+                expect_table(self.report);
+            }
             _ => self.scalar(key, node),
         }
     }
@@ -128,7 +130,7 @@ pub(crate) fn typed(key: &'static Key, node: &Node) -> Result<(), Problem> {
         Kind::OffsetReset => parse::offset_reset(key, node).map(drop),
         Kind::Assignors => parse::assignors(key, node).map(drop),
         Kind::OnFailure => parse::action(key, node).map(drop),
-        Kind::Properties | Kind::Free | Kind::Table(_) | Kind::Named(_) => Ok(()),
+        Kind::Properties | Kind::ProducerProperties | Kind::Free | Kind::Table(_) | Kind::Named(_) => Ok(()),
     }
 }
 

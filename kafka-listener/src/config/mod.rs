@@ -15,6 +15,7 @@ mod lint;
 mod listener;
 mod parse;
 mod placeholders;
+mod producer;
 mod properties;
 mod reader;
 mod report;

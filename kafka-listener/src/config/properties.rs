@@ -197,6 +197,18 @@ static HIDDEN: &[&str] = &[
     "topic.blacklist",
 ];
 
+/// Names in [`OPEN`] that mean nothing to a producer, which warns of them.
+static CONSUMER: &[&str] = &[
+    "check.crcs",
+    "coordinator.query.interval.ms",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.queue.backoff.ms",
+    "max.partition.fetch.bytes",
+    "queued.min.messages",
+];
+
 /// Names that only a producer takes.
 static PRODUCER: &[&str] = &[
     "acks",
@@ -227,6 +239,18 @@ static PRODUCER: &[&str] = &[
     "request.timeout.ms",
     "retries",
     "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Those of them that only the framework may set.
+static PRODUCER_OURS: &[&str] = &[
+    "delivery.report.only.error",
+    "dr_cb",
+    "dr_msg_cb",
+    "msg_order_cmp",
+    "partitioner_cb",
+    "produce.offset.report",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -262,6 +286,53 @@ fn owner(name: &str, prefix: &str, spec: &'static [Key]) -> Option<(&'static Key
         Kind::Table(inner) => owner(name, &format!("{prefix}{}.", key.name), inner),
         _ => key.owned_properties().any(|owned| owned == name).then(|| (key, format!("{prefix}{}", key.name))),
     })
+}
+
+/// Whether a property of all clients is no business of the producer.
+pub(crate) fn is_for_consumers(name: &str) -> bool {
+    CONSUMER.contains(&name)
+}
+
+/// Names that a producer may be given and no key owns.
+pub(crate) fn allowed_for_producer() -> impl Iterator<Item = &'static str> {
+    let owned = |name: &str| owner(name, "", keys::PRODUCER).is_some();
+    let of_producers = PRODUCER.iter().copied().filter(move |name| !owned(name) && !PRODUCER_OURS.contains(name));
+    allowed().filter(|name| !is_for_consumers(name)).chain(of_producers)
+}
+
+/// As [`accept`], for `[kafka.producer]`.
+pub(crate) fn accept_for_producer(property: &RawProperty, report: &mut Report) -> bool {
+    let name = property.name.as_str();
+    let refused = |message: String| Problem::new(&property.key, message);
+    if allowed_for_producer().any(|allowed| allowed == name) {
+        return true;
+    }
+    let problem = match (owner(name, "kafka.", keys::KAFKA), rule(name)) {
+        (Some((key, path)), _) => refused(format!("property `{name}` is owned by the key `{path}`"))
+            .help(format!("set `{path}`: {}", key.doc)),
+        (None, Some(Rule::Ours(reason))) => refused(format!("property `{name}` is set by the framework")).help(reason),
+        (None, Some(Rule::Producer)) if name.starts_with("transaction") => {
+            refused(format!("property `{name}`: transactions are not available in this version"))
+        }
+        (None, Some(Rule::Producer)) => refused(format!("property `{name}` is set by the framework")),
+        (None, Some(Rule::Foreign(way_out))) => {
+            refused(format!("property `{name}` is Java's, librdkafka does not know it"))
+                .help(format!("instead: {way_out}"))
+        }
+        (None, Some(Rule::Open | Rule::Secret)) => {
+            refused(format!("property `{name}` is for consumers; `[kafka.producer]` sends"))
+        }
+        (None, None) if owner(name, "", keys::LISTENER).is_some() => {
+            refused(format!("property `{name}` is for consumers; `[kafka.producer]` sends"))
+        }
+        (None, None) => {
+            let hint = nearest(name, allowed_for_producer()).map(|near| format!("did you mean `{near}`?"));
+            refused(format!("librdkafka has no property `{}`", shown(name)))
+                .help(hint.unwrap_or_else(|| "its names are in CONFIGURATION.md of librdkafka 2.12".to_owned()))
+        }
+    };
+    report.add(problem);
+    false
 }
 
 /// Whether librdkafka may be given the property as it is; everything else is reported.

@@ -81,6 +81,7 @@ impl<'a> Reader<'a> {
         let prefix = match (self.prefix, name) {
             ("kafka.", "sasl") => "kafka.sasl.",
             ("kafka.", "tls") => "kafka.tls.",
+            ("kafka.", "producer") => "kafka.producer.",
             (_, "retry") => "retry.",
             (_, "limits") => "limits.",
             (prefix, _) => prefix,

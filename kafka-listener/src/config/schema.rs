@@ -84,7 +84,8 @@ fn of_kind(kind: &Kind) -> Value {
             let table = json!({ "type": "object", "properties": classes, "additionalProperties": others });
             json!({ "anyOf": [action(), table] })
         }
-        Kind::Properties => raw_properties(),
+        Kind::Properties => raw_properties(properties::allowed()),
+        Kind::ProducerProperties => raw_properties(properties::allowed_for_producer()),
         Kind::Free => json!({ "type": "object" }),
         Kind::Table(spec) if keys::is_same_table(spec, keys::KAFKA) => json!({ "$ref": "#/$defs/kafka" }),
         Kind::Table(spec) if keys::is_same_table(spec, keys::LISTENER) => json!({ "$ref": "#/$defs/listener" }),
@@ -112,10 +113,10 @@ fn or_placeholder(schema: &Value) -> Value {
 }
 
 /// Names in quotes, or dotted without: then they are tables to TOML.
-fn raw_properties() -> Value {
+fn raw_properties(names: impl Iterator<Item = &'static str>) -> Value {
     let scalar = json!({ "type": ["string", "number", "boolean"] });
     let mut known = Map::new();
-    for name in properties::allowed() {
+    for name in names {
         if let Some((first, _)) = name.split_once('.') {
             known.entry(first.to_owned()).or_insert_with(|| json!({ "type": "object" }));
         }

@@ -8,7 +8,7 @@ use super::listener::{self, Remarks};
 use super::placeholders::Placeholders;
 use super::reader::{Described, Reader, Scope};
 use super::report::{ConfigError, Problem, Report, listed, nearest, shown};
-use super::settings::ListenerSettings;
+use super::settings::{ListenerSettings, ProducerSettings};
 use super::value::{Entry, Node, Origin, Table, Tree, sub_table};
 use crate::definition::{Attribute, AttributeValue, ListenerDefinition};
 
@@ -19,6 +19,7 @@ pub(crate) struct Resolved {
     pub(crate) listeners: Vec<ResolvedListener>,
     /// Every setting of `[kafka]` with its origin.
     pub(crate) kafka: Vec<Described>,
+    pub(crate) producer: ProducerSettings,
     /// Names of the active profiles, in the order they were laid over the file.
     pub(crate) profiles: Vec<String>,
     /// Listeners that are linked in and do not run, with the reason.
@@ -121,7 +122,8 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
         }
     }
     let profiles = profiles.into_iter().map(|profile| profile.name).collect();
-    Ok(Resolved { listeners, kafka: cluster.described, profiles, left_out, warnings })
+    let Cluster { described: kafka, producer, .. } = cluster;
+    Ok(Resolved { listeners, kafka, producer, profiles, left_out, warnings })
 }
 
 /// Sorted by id, each once; one id for two functions is a mistake.

@@ -45,6 +45,18 @@ pub(crate) struct ListenerSettings {
     pub(crate) client_properties: Vec<(String, secrecy::SecretString)>,
 }
 
+/// The producer of a registry.
+#[derive(Clone, Debug)]
+pub(crate) struct ProducerSettings {
+    /// librdkafka's own bound on the time until a record is acknowledged or given up.
+    pub(crate) delivery_timeout: Duration,
+    /// Whether an acknowledged record is stored by all replicas in sync, and once.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for dead letters"))]
+    pub(crate) is_safe: bool,
+    /// The whole librdkafka configuration of the producer.
+    pub(crate) properties: Vec<(String, secrecy::SecretString)>,
+}
+
 /// When the framework asks for a commit. Names are Spring's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,8 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use crate::config::ProducerSettings;
+use crate::kafka::ProducerEngine;
 use crate::ownership::{OwnerKey, PartitionLease};
+use crate::producer::Producer;
 use crate::record::{Delivery, RawRecord, RecordBatch, RecordContext, Span, Timestamp, TopicPartition, encode_header};
 use crate::slots::{Slots, WorkPermit};
 use crate::state::States;
@@ -17,6 +21,7 @@ pub(crate) struct Sample {
     payload: Span,
     headers: Vec<u8>,
     pub(crate) states: States,
+    producer: Producer,
     pub(crate) lease: Arc<PartitionLease>,
     pub(crate) permit: WorkPermit,
 }
@@ -35,6 +40,7 @@ impl Sample {
             payload: Span::ABSENT,
             headers: Vec::new(),
             states: States::default(),
+            producer: unconnected(),
             permit: WorkPermit::new(slots, Arc::clone(&lease)),
             lease,
         }
@@ -89,6 +95,7 @@ impl Sample {
             listener: &listener,
             group_id: &group_id,
             states: &self.states,
+            producer: &self.producer,
             attempt: 3,
             permit: &self.permit,
         };
@@ -100,6 +107,12 @@ impl Sample {
         self.arena.extend_from_slice(bytes);
         span
     }
+}
+
+/// A producer that nobody asks to send anything.
+fn unconnected() -> Producer {
+    let settings = ProducerSettings { delivery_timeout: Duration::from_secs(1), is_safe: true, properties: Vec::new() };
+    Producer::new(Arc::new(ProducerEngine::new(settings)))
 }
 
 /// A lease on a partition that nobody else has.

@@ -9,6 +9,7 @@ pub(crate) mod ffi;
 pub(crate) mod mock;
 mod partition;
 mod poll_loop;
+mod producer;
 mod reaper;
 mod revoke;
 mod search;
@@ -19,4 +20,5 @@ mod sweep;
 pub(crate) mod waker;
 
 pub(crate) use poll_loop::{ConsumerParts, run};
+pub(crate) use producer::{ProducerEngine, SendFailure};
 pub(crate) use reaper::unclosed_clients;

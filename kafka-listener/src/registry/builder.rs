@@ -13,6 +13,8 @@ use crate::config::{ConfigSource, Environment, Resolved, ResolvedListener, Sourc
 use crate::container::ListenerContainer;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
+use crate::kafka::ProducerEngine;
+use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
@@ -134,7 +136,8 @@ impl ListenerRegistryBuilder {
     /// # Errors
     ///
     /// [`Error::Config`] with all that is wrong in the configuration; [`Error::State`] with all states that are missing
-    /// or given twice; [`Error::NoListeners`]; [`Error::NoRuntime`] outside a tokio runtime; [`Error::Thread`].
+    /// or given twice; [`Error::NoListeners`]; [`Error::NoRuntime`] outside a tokio runtime; [`Error::Thread`];
+    /// [`Error::Producer`].
     pub async fn start(self) -> Result<ListenerRegistry, Error> {
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let mut definitions = self.registered;
@@ -150,18 +153,19 @@ impl ListenerRegistryBuilder {
             let hint = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
             return Err(Error::NoListeners { hint });
         }
+        let producer = producer(&resolved)?;
         let mut containers = Vec::with_capacity(resolved.listeners.len());
         for listener in resolved.listeners {
             let mut hooks = self.hooks.clone();
             hooks.extend(self.hooks_by_listener.get(listener.definition.id).into_iter().flatten().cloned());
-            containers.push(container(listener, &self.states, Hooks::new(hooks), runtime.clone()));
+            containers.push(container(listener, &self.states, &producer, Hooks::new(hooks), runtime.clone()));
         }
         for container in containers.iter().filter(|container| container.settings().auto_startup) {
             container.start()?;
         }
         // Whoever starts many registries in a loop still lets other tasks run.
         tokio::task::yield_now().await;
-        Ok(ListenerRegistry { containers: containers.into() })
+        Ok(ListenerRegistry { containers: containers.into(), producer })
     }
 
     /// Starts the listeners and runs until SIGTERM, Ctrl-C or a listener that fails for good; then stops all of them
@@ -197,13 +201,30 @@ impl ListenerRegistryBuilder {
     }
 }
 
-fn container(listener: ResolvedListener, states: &States, hooks: Hooks, runtime: Handle) -> ListenerContainer {
+/// The registry's producer. Its client is made now where a listener sends records, so that what is wrong shows at start.
+fn producer(resolved: &Resolved) -> Result<Producer, Error> {
+    let engine = ProducerEngine::new(resolved.producer.clone());
+    let is_needed = resolved.listeners.iter().any(|listener| requirements_of(&listener.definition).needs_producer);
+    if is_needed {
+        engine.prepare().map_err(|reason| Error::Producer { reason: reason.to_string() })?;
+    }
+    Ok(Producer::new(Arc::new(engine)))
+}
+
+fn container(
+    listener: ResolvedListener,
+    states: &States,
+    producer: &Producer,
+    hooks: Hooks,
+    runtime: Handle,
+) -> ListenerContainer {
     let ResolvedListener { definition, settings, .. } = listener;
     let context = ListenerContext {
         id: settings.id.as_str().into(),
         group_id: settings.group_id.as_str().into(),
         handler: (definition.handler)(),
         states: states.clone(),
+        producer: producer.clone(),
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),
         on_corrupt: settings.on_corrupt,

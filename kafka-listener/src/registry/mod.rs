@@ -9,9 +9,11 @@ use std::time::Duration;
 pub use builder::ListenerRegistryBuilder;
 pub use report::{ListenerReport, Outcome, ShutdownReport};
 
+use crate::clock::Instant;
 use crate::container::{ConsumerPhase, ContainerState, ListenerContainer};
 use crate::error::Error;
 use crate::health::Health;
+use crate::producer::Producer;
 use crate::status::Status;
 
 /// The running listeners of this process. Clones are handles of the same registry; dropping the last handle of a
@@ -19,6 +21,7 @@ use crate::status::Status;
 #[derive(Clone, Debug)]
 pub struct ListenerRegistry {
     containers: Arc<[ListenerContainer]>,
+    producer: Producer,
 }
 
 impl ListenerRegistry {
@@ -44,6 +47,12 @@ impl ListenerRegistry {
             .find(|container| container.id() == id)
             .cloned()
             .ok_or_else(|| Error::UnknownContainer { id: id.to_owned(), known: names(self.containers.iter()) })
+    }
+
+    /// The producer that all listeners of this registry share, for code that is no listener. Connects when the first
+    /// record is sent.
+    pub fn producer(&self) -> Producer {
+        self.producer.clone()
     }
 
     /// Waits until every started consumer is in its group, as an owner of partitions or as a spare.
@@ -92,14 +101,17 @@ impl ListenerRegistry {
         Health::of(&self.containers)
     }
 
-    /// Stops all listeners, each within its `shutdown_timeout`, and says what was left.
+    /// Stops all listeners, each within its `shutdown_timeout`, then waits for the answers to records that were sent for
+    /// as long as the longest of these leaves, and says what was left.
     ///
     /// # Cancel safety
     ///
     /// The stop goes on when the future is dropped; only the report is lost.
     pub async fn shutdown(&self) -> ShutdownReport {
+        let budgets = self.containers.iter().map(|container| container.settings().shutdown_timeout);
+        let until = Instant::now() + budgets.max().unwrap_or_default();
         let stops = self.containers.iter().cloned().map(|container| async move { container.stop().await });
-        join_all(stops).await
+        self.flushed(join_all(stops).await, until).await
     }
 
     /// The same with one deadline for all of them in place of their `shutdown_timeout`.
@@ -108,9 +120,16 @@ impl ListenerRegistry {
     ///
     /// As [`ListenerRegistry::shutdown`].
     pub async fn shutdown_within(&self, deadline: Duration) -> ShutdownReport {
+        let until = Instant::now() + deadline;
         let stops =
             self.containers.iter().cloned().map(|container| async move { container.stop_within(deadline).await });
-        join_all(stops).await
+        self.flushed(join_all(stops).await, until).await
+    }
+
+    /// Adds what the producer has left.
+    async fn flushed(&self, mut report: ShutdownReport, until: Instant) -> ShutdownReport {
+        report.unsent = self.producer.flush(until.saturating_since(Instant::now())).await;
+        report
     }
 
     /// Stops waiting for running handlers: they are cancelled at their next await and their records will be handled

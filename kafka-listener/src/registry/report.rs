@@ -12,6 +12,8 @@ use crate::error::Error;
 pub struct ShutdownReport {
     /// One entry per listener, sorted by id.
     pub listeners: Vec<ListenerReport>,
+    /// Records given to a [`Producer`](crate::Producer) that the broker had not acknowledged when the time was up.
+    pub unsent: usize,
 }
 
 /// What the stop of one listener came to.
@@ -41,12 +43,13 @@ pub enum Outcome {
 impl ShutdownReport {
     pub(crate) fn new(mut listeners: Vec<ListenerReport>) -> Self {
         listeners.sort_by(|one, other| one.id.cmp(&other.id));
-        Self { listeners }
+        Self { listeners, unsent: 0 }
     }
 
-    /// Whether every listener was drained.
+    /// Whether every listener was drained and every record that was sent has its answer.
     pub fn is_drained(&self) -> bool {
-        self.listeners.iter().all(|listener| matches!(listener.outcome, Outcome::Drained | Outcome::NotStarted))
+        self.unsent == 0
+            && self.listeners.iter().all(|listener| matches!(listener.outcome, Outcome::Drained | Outcome::NotStarted))
     }
 
     /// Turns a stop that left something into an error, so that `main` can end with it.
@@ -74,6 +77,9 @@ impl fmt::Display for ShutdownReport {
                 f.write_str("\n")?;
             }
             write!(f, "{listener}")?;
+        }
+        if self.unsent > 0 {
+            write!(f, "\n{} records that were sent are not acknowledged and may not be stored", self.unsent)?;
         }
         Ok(())
     }

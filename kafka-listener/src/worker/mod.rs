@@ -31,6 +31,7 @@ use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
 use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
+use crate::producer::Producer;
 use crate::record::RecordBatch;
 use crate::retry::AttemptMemory;
 use crate::slots::{Slots, WorkPermit};
@@ -43,6 +44,7 @@ pub(crate) struct ListenerContext {
     pub(crate) group_id: Arc<str>,
     pub(crate) handler: ErasedHandler,
     pub(crate) states: States,
+    pub(crate) producer: Producer,
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
     pub(crate) on_corrupt: OnCorrupt,

@@ -110,8 +110,14 @@ impl Drop for Guarded<'_> {
 async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let Unit { batch, index, attempt, context } = unit;
     let WorkerContext { control, permit, membership, listener, .. } = context;
-    let mut delivery =
-        Delivery { listener: &listener.id, group_id: &listener.group_id, states: &listener.states, attempt, permit };
+    let mut delivery = Delivery {
+        listener: &listener.id,
+        group_id: &listener.group_id,
+        states: &listener.states,
+        producer: &listener.producer,
+        attempt,
+        permit,
+    };
     let mut tally = listener.metrics.tally();
     let mut now = Instant::now();
     let mut run_since = now;

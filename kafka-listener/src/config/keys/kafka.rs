@@ -2,6 +2,8 @@
 
 use super::{KEY, Key, Kind};
 
+const HOUR: u64 = 3_600_000;
+
 /// `[kafka]`.
 pub(crate) static KAFKA: &[Key] = &[
     Key {
@@ -39,6 +41,13 @@ pub(crate) static KAFKA: &[Key] = &[
         kind: Kind::Table(SASL),
         doc: "Who we are, for `sasl_plaintext` and `sasl_ssl`.",
         spring: "jaas",
+        ..KEY
+    },
+    Key {
+        name: "producer",
+        kind: Kind::Table(PRODUCER),
+        doc: "The producer of dead letters and of the extractor `Producer`; made only where something needs it.",
+        spring: "producer",
         ..KEY
     },
     Key { name: "tls", kind: Kind::Table(TLS), doc: "Certificates, for `ssl` and `sasl_ssl`.", spring: "ssl", ..KEY },
@@ -86,6 +95,68 @@ pub(crate) static SASL: &[Key] = &[
         librdkafka: "sasl.password",
         spring: "jaas.options.password",
         secret: true,
+        ..KEY
+    },
+];
+
+/// `[kafka.producer]`.
+pub(crate) static PRODUCER: &[Key] = &[
+    Key {
+        name: "acks",
+        kind: Kind::Choice(&["all", "1", "0"]),
+        default: Some("all"),
+        default_from: "Kafka's; dead letters need it",
+        doc: "Who has stored a record when it counts as acknowledged: `all` replicas in sync, `1` for the leader, `0` \
+              for nobody.",
+        librdkafka: "acks request.required.acks",
+        spring: "producer.acks",
+        ..KEY
+    },
+    Key {
+        name: "enable_idempotence",
+        kind: Kind::Boolean,
+        default: Some("true"),
+        default_from: "Kafka's; librdkafka's is false",
+        doc: "A record that the client sends again is stored once and in its order. Needs `acks = \"all\"`.",
+        librdkafka: "enable.idempotence",
+        spring: "producer.properties[enable.idempotence]",
+        ..KEY
+    },
+    Key {
+        name: "compression",
+        kind: Kind::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        default: Some("lz4"),
+        default_from: "Kafka's is none; lz4 costs next to nothing",
+        doc: "How batches are compressed.",
+        librdkafka: "compression.codec compression.type",
+        spring: "producer.compression-type",
+        ..KEY
+    },
+    Key {
+        name: "linger",
+        kind: Kind::Duration { min: 0, max: 900_000 },
+        default: Some("5ms"),
+        default_from: "Kafka's and librdkafka's",
+        doc: "How long a record waits for others to share a batch.",
+        librdkafka: "linger.ms queue.buffering.max.ms",
+        spring: "producer.properties[linger.ms]",
+        ..KEY
+    },
+    Key {
+        name: "delivery_timeout",
+        kind: Kind::Duration { min: 1, max: 24 * HOUR },
+        default: Some("2m"),
+        default_from: "Kafka's; librdkafka's is 5 minutes",
+        doc: "A record that is not acknowledged by then is given up; it may be stored all the same.",
+        librdkafka: "delivery.timeout.ms message.timeout.ms",
+        spring: "producer.properties[delivery.timeout.ms]",
+        ..KEY
+    },
+    Key {
+        name: "properties",
+        kind: Kind::ProducerProperties,
+        doc: "librdkafka's own names and values for the producer, over those of `[kafka]`.",
+        spring: "producer.properties",
         ..KEY
     },
 ];

@@ -5,7 +5,7 @@
 mod kafka;
 pub(crate) mod listener;
 
-pub(crate) use kafka::{KAFKA, SASL, TLS};
+pub(crate) use kafka::{KAFKA, PRODUCER, SASL, TLS};
 pub(crate) use listener::{CLASS, LISTENER};
 
 /// One key of the configuration.
@@ -63,6 +63,8 @@ pub(crate) enum Kind {
     OnFailure,
     /// librdkafka's own names.
     Properties,
+    /// Those that a producer takes.
+    ProducerProperties,
     /// Anything: the user's own values for placeholders.
     Free,
     /// Fixed keys.
@@ -183,7 +185,7 @@ impl Key {
     /// May a log or an excerpt show the value? Only where it is known to be harmless.
     pub(crate) fn printable(&self) -> bool {
         match self.kind {
-            Kind::Free | Kind::Properties | Kind::Table(_) | Kind::Named(_) => false,
+            Kind::Free | Kind::Properties | Kind::ProducerProperties | Kind::Table(_) | Kind::Named(_) => false,
             _ => !self.secret,
         }
     }

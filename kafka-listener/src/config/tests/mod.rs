@@ -4,6 +4,7 @@
 
 mod errors;
 mod precedence;
+mod producer;
 mod reference;
 mod resolution;
 mod robustness;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{resolve, shop, sources};
 use crate::config::keys::{self, Key, Kind};
 use crate::config::parse::{spell, spell_size};
-use crate::config::{json_schema, lint, listener, parse, properties, value};
+use crate::config::{json_schema, lint, listener, parse, producer, properties, value};
 
 fn docs(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file)
@@ -45,6 +45,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("root", keys::ROOT),
     ("kafka", keys::KAFKA),
     ("kafka.sasl", keys::SASL),
+    ("kafka.producer", keys::PRODUCER),
     ("kafka.tls", keys::TLS),
     ("listener", keys::LISTENER),
     ("retry", keys::listener::RETRY),
@@ -95,7 +96,7 @@ fn kind(key: &Key) -> String {
         Kind::OffsetReset => "`earliest`, `latest`, `error`, `by_duration:…`".to_owned(),
         Kind::Assignors => format!("{} or a list", choices(keys::ASSIGNORS)),
         Kind::OnFailure => format!("{} or a table", choices(keys::ACTIONS)),
-        Kind::Properties => "table by librdkafka's names".to_owned(),
+        Kind::Properties | Kind::ProducerProperties => "table by librdkafka's names".to_owned(),
         Kind::Free => "table".to_owned(),
         Kind::Table(_) => "table, below".to_owned(),
         Kind::Named(_) => "tables by name".to_owned(),
@@ -116,7 +117,7 @@ fn every_key(spec: &'static [Key], visit: &mut impl FnMut(&'static Key)) {
 fn the_page_names_every_property_that_is_set_without_a_key() {
     let page = std::fs::read_to_string(docs("configuration.md")).unwrap();
     let (_, section) = page.split_once("## librdkafka's own properties\n").expect("the page has the section");
-    for (name, _) in listener::BUILT_IN {
+    for (name, _) in listener::BUILT_IN.iter().chain(producer::BUILT_IN) {
         assert!(section.contains(&format!("`{name}`")), "`{name}`");
     }
 }
@@ -155,6 +156,7 @@ fn no_property_is_both_owned_and_allowed() {
     every_key(keys::ROOT, &mut |key| {
         for owned in key.owned_properties() {
             assert!(properties::allowed().all(|allowed| allowed != owned), "`{owned}`");
+            assert!(properties::allowed_for_producer().all(|allowed| allowed != owned), "`{owned}`");
         }
     });
     let mut allowed: Vec<&str> = properties::allowed().collect();
@@ -204,6 +206,8 @@ fn the_schema_refuses_unknown_keys_wherever_the_reader_does() {
         "[kafka]\nbootstrap_server = 'a:1'",
         "[kafka.sasl]\nuser = 'x'",
         "[kafka.tls]\ntruststore = 'x'",
+        "[kafka.producer]\nlinger_ms = 5",
+        "[kafka.producer.properties]\n'fetch.min.bytes' = 5",
         "[kafka.properties]\n'group.id' = 'x'",
         "[listener]\nhandler_timeout = '1s'",
         "[listener.retry]\nmax_attempts = 3",

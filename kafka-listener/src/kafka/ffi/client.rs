@@ -391,36 +391,14 @@ impl Client {
 
     /// Asks the cluster about one topic. Waits for a broker, at most `wait`.
     pub(crate) fn topic_state(&self, topic: &str, wait: Duration) -> Result<TopicState, KafkaError> {
-        const UNKNOWN_TOPIC: i32 = 3;
-        let name = topic_name(topic);
-        // SAFETY: every handle is checked or live, read while it lives, and freed once.
-        unsafe {
-            let handle = sys::rd_kafka_topic_new(self.native.handle, name.as_ptr(), std::ptr::null_mut());
-            if handle.is_null() {
-                return Err(KafkaError { code: 0, text: format!("no handle for topic `{topic}`") });
-            }
-            let mut metadata = std::ptr::null();
-            let code = sys::rd_kafka_metadata(self.native.handle, 0, handle, &raw mut metadata, millis(wait));
-            sys::rd_kafka_topic_destroy(handle);
-            KafkaError::check(code)?;
-            let state =
-                ((*metadata).topic_cnt > 0).then(|| ((*(*metadata).topics).err, (*(*metadata).topics).partition_cnt));
-            sys::rd_kafka_metadata_destroy(metadata);
-            match state {
-                None | Some((UNKNOWN_TOPIC, _)) => Ok(TopicState::Missing),
-                Some((0, partitions)) => Ok(TopicState::Exists { partitions }),
-                Some((code, _)) => Err(KafkaError::from_code(code)),
-            }
-        }
+        // SAFETY: the client is live.
+        unsafe { topic_state(self.native.handle, topic, wait) }
     }
 
     /// The fatal error that ended this client, if one did.
     pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
-        let mut text = [0 as c_char; 512];
-        // SAFETY: the client is live and `text` has the length given.
-        let code = unsafe { sys::rd_kafka_fatal_error(self.native.handle, text.as_mut_ptr(), text.len()) };
-        // SAFETY: the call above left a string in `text`, empty where there is no error.
-        (code != 0).then(|| KafkaError { code, text: unsafe { owned(text.as_ptr()) } })
+        // SAFETY: the client is live.
+        unsafe { fatal_error(self.native.handle) }
     }
 
     /// Begins to leave the group: a revoke event follows, and once that is answered [`Client::is_closed`] turns true.
@@ -448,6 +426,46 @@ impl Client {
             (!copy.is_empty()).then_some(copy)
         }
     }
+}
+
+/// # Safety
+/// `client` is live.
+pub(super) unsafe fn topic_state(
+    client: *mut sys::Client,
+    topic: &str,
+    wait: Duration,
+) -> Result<TopicState, KafkaError> {
+    const UNKNOWN_TOPIC: i32 = 3;
+    let name = topic_name(topic);
+    // SAFETY: every handle is checked or live, read while it lives, and freed once.
+    unsafe {
+        let handle = sys::rd_kafka_topic_new(client, name.as_ptr(), std::ptr::null_mut());
+        if handle.is_null() {
+            return Err(KafkaError { code: 0, text: format!("no handle for topic `{topic}`") });
+        }
+        let mut metadata = std::ptr::null();
+        let code = sys::rd_kafka_metadata(client, 0, handle, &raw mut metadata, millis(wait));
+        sys::rd_kafka_topic_destroy(handle);
+        KafkaError::check(code)?;
+        let state =
+            ((*metadata).topic_cnt > 0).then(|| ((*(*metadata).topics).err, (*(*metadata).topics).partition_cnt));
+        sys::rd_kafka_metadata_destroy(metadata);
+        match state {
+            None | Some((UNKNOWN_TOPIC, _)) => Ok(TopicState::Missing),
+            Some((0, partitions)) => Ok(TopicState::Exists { partitions }),
+            Some((code, _)) => Err(KafkaError::from_code(code)),
+        }
+    }
+}
+
+/// # Safety
+/// `client` is live.
+pub(super) unsafe fn fatal_error(client: *mut sys::Client) -> Option<KafkaError> {
+    let mut text = [0 as c_char; 512];
+    // SAFETY: passed on from the caller; `text` has the length given.
+    let code = unsafe { sys::rd_kafka_fatal_error(client, text.as_mut_ptr(), text.len()) };
+    // SAFETY: the call above left a string in `text`, empty where there is no error.
+    (code != 0).then(|| KafkaError { code, text: unsafe { owned(text.as_ptr()) } })
 }
 
 /// The answer to one commit request.

@@ -12,6 +12,7 @@ mod configuration;
 mod drain;
 mod event;
 mod list;
+mod producer;
 mod queue;
 mod sys;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub(crate) use client::{Client, TopicState};
 pub(crate) use drain::{Drained, PartitionError, Scratch};
 pub(crate) use event::{Event, RebalanceKind, RebalancePartitions};
 pub(crate) use list::PartitionOffset;
+pub(crate) use producer::{Delivery, Enqueued, Outgoing, ProducerClient};
 pub(crate) use queue::{Queue, Ready};
 
 use std::ffi::{CStr, c_char};

@@ -30,7 +30,8 @@ pub(super) struct Message {
     pub(super) key: *const u8,
     pub(super) key_len: usize,
     pub(super) offset: i64,
-    private: *mut c_void,
+    /// Of a message that was produced: its opaque.
+    pub(super) private: *mut c_void,
 }
 
 /// `rd_kafka_topic_partition_t`.
@@ -91,9 +92,11 @@ pub(super) struct Metadata {
     orig_broker_name: *mut c_char,
 }
 
+pub(super) const PRODUCER: c_int = 0;
 pub(super) const CONSUMER: c_int = 1;
 pub(super) const CONF_OK: c_int = 0;
 
+pub(super) const EVENT_DELIVERY: c_int = 0x1;
 pub(super) const EVENT_FETCH: c_int = 0x2;
 pub(super) const EVENT_LOG: c_int = 0x4;
 pub(super) const EVENT_ERROR: c_int = 0x8;
@@ -105,6 +108,22 @@ pub(super) const REVOKE_PARTITIONS: ErrorCode = -174;
 
 pub(super) const TIMESTAMP_CREATE_TIME: c_int = 1;
 pub(super) const TIMESTAMP_LOG_APPEND_TIME: c_int = 2;
+
+/// `rd_kafka_vtype_t`: what the arguments of `rd_kafka_producev` are.
+pub(super) const V_END: c_int = 0;
+pub(super) const V_TOPIC: c_int = 1;
+pub(super) const V_PARTITION: c_int = 3;
+pub(super) const V_VALUE: c_int = 4;
+pub(super) const V_KEY: c_int = 5;
+pub(super) const V_OPAQUE: c_int = 6;
+pub(super) const V_FLAGS: c_int = 7;
+pub(super) const V_TIMESTAMP: c_int = 8;
+pub(super) const V_HEADERS: c_int = 10;
+
+/// `RD_KAFKA_MSG_F_COPY`.
+pub(super) const COPY: c_int = 0x2;
+/// `RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT`.
+pub(super) const PURGE_ALL: c_int = 0x3;
 
 pub(super) type QueueCallback = unsafe extern "C" fn(client: *mut Client, opaque: *mut c_void);
 
@@ -139,6 +158,7 @@ unsafe extern "C" {
         opaque: *mut c_void,
     );
     pub(super) fn rd_kafka_queue_destroy(queue: *mut NativeQueue);
+    pub(super) fn rd_kafka_queue_yield(queue: *mut NativeQueue);
     pub(super) fn rd_kafka_queue_poll(queue: *mut NativeQueue, timeout_ms: c_int) -> *mut Event;
     pub(super) fn rd_kafka_consume_batch_queue(
         queue: *mut NativeQueue,
@@ -172,6 +192,22 @@ unsafe extern "C" {
         value: *mut *const c_void,
         size: *mut usize,
     ) -> ErrorCode;
+
+    pub(super) fn rd_kafka_headers_new(capacity: usize) -> *mut Headers;
+    pub(super) fn rd_kafka_headers_destroy(headers: *mut Headers);
+    pub(super) fn rd_kafka_header_add(
+        headers: *mut Headers,
+        name: *const c_char,
+        name_size: isize,
+        value: *const c_void,
+        value_size: isize,
+    ) -> ErrorCode;
+    pub(super) fn rd_kafka_producev(client: *mut Client, ...) -> ErrorCode;
+    pub(super) fn rd_kafka_flush(client: *mut Client, timeout_ms: c_int) -> ErrorCode;
+    pub(super) fn rd_kafka_purge(client: *mut Client, flags: c_int) -> ErrorCode;
+    pub(super) fn rd_kafka_outq_len(client: *mut Client) -> c_int;
+    #[cfg(test)]
+    pub(super) fn rd_kafka_test_fatal_error(client: *mut Client, code: ErrorCode, reason: *const c_char) -> ErrorCode;
 
     pub(super) fn rd_kafka_topic_partition_list_new(size: c_int) -> *mut List;
     pub(super) fn rd_kafka_topic_partition_list_add(
