@@ -189,6 +189,8 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
 fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &TokenStream) -> TokenStream {
     let name = function.unraw().to_string();
     let payload_of = checks::constant(checks::PAYLOAD);
+    let outcome_of = checks::constant(checks::OUTCOME);
+    let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
     let extractors = (0..signature.extractors.len()).map(checks::extractor);
     quote! {
         const __KAFKA_LISTENER_DEFINITION: __kafka_listener::ListenerDefinition =
@@ -200,6 +202,10 @@ fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &
                 line: ::core::line!(),
                 attributes: #attributes,
                 payload_type: || #payload_of.type_name(),
+                error_names: || {
+                    use __kafka_listener::settling::*;
+                    (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_names(#outcome_of)
+                },
                 requirements: |requirements| {
                     #payload_of.requirements(requirements);
                     #(#extractors.requirements(requirements);)*

@@ -2,9 +2,11 @@
 //!
 //! Attribute and function are parsed as written (`args`, `signature`), validated into types that exist only when valid
 //! (`model`), and expanded into a constant description and checks (`expand`, `checks`). Behaviour lives in the library.
+//! `classify` is the derive of the trait of that name.
 
 mod args;
 mod checks;
+mod classify;
 mod errors;
 mod expand;
 mod model;
@@ -19,6 +21,12 @@ use errors::Errors;
 #[proc_macro_attribute]
 pub fn kafka_listener(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand_listener(args.into(), item.into()).into()
+}
+
+/// See the documentation of `kafka_listener::Classify`.
+#[proc_macro_derive(Classify, attributes(classify))]
+pub fn derive_classify(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    classify::derive(input.into()).into()
 }
 
 /// The item as it was written, whatever is wrong with it; then what the listener needs, as far as it is right; then

@@ -229,3 +229,19 @@ proptest::proptest! {
         proptest::prop_assert!(expanded.contains(&item.to_string()));
     }
 }
+
+#[test]
+fn classify_becomes_a_match() {
+    let expanded = super::classify::derive(quote! {
+        #[classify(terminal, crate = crate::vendor::messaging)]
+        enum StockError<E> where E: Send {
+            UnknownProduct,
+            #[classify(retryable, name = "out-of-stock")]
+            OutOfStock { missing: u32 },
+            #[classify(name = "declined")]
+            Declined(E),
+        }
+    });
+    let file = syn::parse2(expanded).expect("what is generated parses");
+    insta::assert_snapshot!("classify", prettyplease::unparse(&file));
+}

@@ -1,8 +1,13 @@
-//! `#[kafka_listener]` with its documentation, and `listener!`.
+//! `#[kafka_listener]` with its documentation, the derive, and `listener!`.
 
 #[cfg(feature = "macros")]
 #[doc = include_str!("docs/kafka_listener.md")]
 pub use kafka_listener_macros::kafka_listener;
+
+// Documented on the trait of the same name, which rustdoc shows beside it.
+#[cfg(feature = "macros")]
+#[doc(no_inline)]
+pub use kafka_listener_macros::Classify;
 
 /// The definition of the listener at that path, for
 /// [`ListenerRegistryBuilder::register`](crate::ListenerRegistryBuilder::register).

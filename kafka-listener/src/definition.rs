@@ -29,6 +29,9 @@ pub struct ListenerDefinition {
     /// Name of the payload's type, for errors.
     #[doc(hidden)]
     pub payload_type: fn() -> &'static str,
+    /// The names of classes that the listener's errors may give, if all are known.
+    #[doc(hidden)]
+    pub error_names: fn() -> Option<&'static [&'static str]>,
     /// Declares what the extractors need; run at start.
     #[doc(hidden)]
     pub requirements: fn(&mut Requirements),

@@ -45,6 +45,13 @@ impl ErrorClass {
     }
 }
 
+impl ErrorClass {
+    /// Whether errors of this class are never tried again.
+    fn is_terminal(&self) -> bool {
+        matches!(self, Self::Decode | Self::TooLarge | Self::Validation | Self::Terminal)
+    }
+}
+
 impl fmt::Display for ErrorClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -78,6 +85,11 @@ impl ListenerError {
     /// An error that trying again cannot cure: the record goes to `on_failure` at once.
     pub fn terminal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into(), class: ErrorClass::Terminal, retryable: false }
+    }
+
+    /// An error that says itself what trying again may do, for listeners whose return type does not show it.
+    pub fn classified<E: Classify + Into<Box<dyn Error + Send + Sync>>>(error: E) -> Self {
+        error.classify().apply(error.into())
     }
 
     pub(crate) fn of_class(
@@ -119,7 +131,36 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for ListenerError {
 /// An error that knows whether trying again may help. Implement it for the `E` of a listener's `Result<(), E>`; the
 /// attribute finds it there without being told.
 ///
-/// Only the listener's own error type is asked. An error inside an `anyhow::Error` or another wrapper is not.
+/// Only the listener's own error type is asked. An error inside an `anyhow::Error` or another wrapper is not; such a
+/// listener makes its errors with [`ListenerError::classified`].
+///
+/// # Deriving it
+///
+/// For an enum, `#[derive(Classify)]` (feature `macros`) takes the answer from attributes: `#[classify(terminal)]`,
+/// `#[classify(retryable)]` and `#[classify(name = "…")]`, together or alone. On the enum itself the first two say what
+/// holds for variants that say nothing; without either an error is retryable. `#[classify(crate = path)]` names this
+/// library where it was renamed.
+///
+/// ```
+/// # #[cfg(feature = "macros")] {
+/// use kafka_listener::Classify;
+///
+/// #[derive(Debug, Classify)]
+/// enum StockError {
+///     #[classify(terminal)]
+///     UnknownProduct,
+///     #[classify(name = "out-of-stock")]
+///     OutOfStock { missing: u32 },
+///     Unreachable(std::io::Error),
+/// }
+/// # assert_eq!(StockError::names(), Some(&["out-of-stock"][..]));
+/// # }
+/// ```
+///
+/// A derived one also tells its [names](Classify::names), so that a class in `on_failure` that no error can have is found
+/// at start.
+///
+/// # Implementing it
 ///
 /// ```
 /// use kafka_listener::{Classification, Classify};
@@ -146,6 +187,15 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for ListenerError {
 pub trait Classify {
     /// Says what trying again would do.
     fn classify(&self) -> Classification;
+
+    /// Every name that [`classify`](Classify::classify) may give, if all are known: then a class in a listener's
+    /// `on_failure` that is none of them fails the start. `None` unless implemented.
+    fn names() -> Option<&'static [&'static str]>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// What [`Classify`] says of an error.
@@ -166,7 +216,8 @@ impl Classification {
         Self { retryable: false, name: None }
     }
 
-    /// Adds the name that a table in `on_failure` knows the error by; the names of [`ErrorClass`] mean those classes.
+    /// Adds the name that a table in `on_failure` knows the error by; the names of [`ErrorClass`] mean those classes, of
+    /// which `decode`, `too_large`, `validation` and `terminal` are never tried again.
     #[must_use]
     pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = Some(name.into());
@@ -179,7 +230,8 @@ impl Classification {
             None if self.retryable => ErrorClass::Retryable,
             None => ErrorClass::Terminal,
         };
-        ListenerError::of_class(source, class, self.retryable)
+        let retryable = self.retryable && !class.is_terminal();
+        ListenerError::of_class(source, class, retryable)
     }
 }
 
@@ -241,6 +293,8 @@ mod tests {
         check(apply(Classification::terminal()), &ErrorClass::Terminal, false);
         check(apply(Classification::retryable().named("busy")), &ErrorClass::Named("busy".into()), true);
         check(apply(Classification::terminal().named("validation")), &ErrorClass::Validation, false);
+        check(apply(Classification::retryable().named("validation")), &ErrorClass::Validation, false);
+        check(apply(Classification::retryable().named("timeout")), &ErrorClass::Timeout, true);
     }
 
     #[test]

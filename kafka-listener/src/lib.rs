@@ -99,7 +99,7 @@ pub mod status;
 mod worker;
 
 #[cfg(feature = "macros")]
-pub use attribute::kafka_listener;
+pub use attribute::{Classify, kafka_listener};
 pub use commit::CommitOutcome;
 pub use config::AckMode;
 pub use container::{ContainerState, HoldOutcome, ListenerContainer};

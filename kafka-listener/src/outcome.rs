@@ -2,6 +2,7 @@
 //!
 //! Batches and replies will be further outcomes: generated code only says "settle this value".
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::marker::PhantomData;
 
@@ -24,9 +25,9 @@ pub trait Outcome: Sized {
 
 #[diagnostic::do_not_recommend]
 impl Outcome for () {
-    type Error = ListenerError;
+    type Error = Infallible;
 
-    fn into_result(self) -> Result<(), ListenerError> {
+    fn into_result(self) -> Result<(), Infallible> {
         Ok(())
     }
 }
@@ -47,12 +48,18 @@ impl<E> Outcome for Result<(), E> {
     note = "`E` is `ListenerError` or any error: `E: Into<Box<dyn std::error::Error + Send + Sync>>`, as `anyhow::Error` is"
 )]
 pub trait Failure: Sized {
+    /// The names of classes that it may give, if all are known.
+    const NAMES: Option<&'static [&'static str]>;
+
     /// Judges the error.
     fn into_listener_error(self) -> ListenerError;
 }
 
 #[diagnostic::do_not_recommend]
 impl Failure for ListenerError {
+    /// It may have been made of an error that classifies itself.
+    const NAMES: Option<&'static [&'static str]> = None;
+
     fn into_listener_error(self) -> Self {
         self
     }
@@ -60,6 +67,8 @@ impl Failure for ListenerError {
 
 #[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn Error + Send + Sync>>> Failure for E {
+    const NAMES: Option<&'static [&'static str]> = Some(&[]);
+
     fn into_listener_error(self) -> ListenerError {
         ListenerError::from(self)
     }
@@ -69,11 +78,15 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> Failure for E {
 #[derive(Debug)]
 pub struct OutcomeOf<R> {
     settle: fn(R) -> Result<(), ListenerError>,
+    names: Option<&'static [&'static str]>,
 }
 
 /// Checks that `R` is an outcome. Two bounds, as the compiler takes its words from the one that fails.
 pub const fn outcome<R: Outcome<Error: Failure>>() -> OutcomeOf<R> {
-    OutcomeOf { settle: |outcome| outcome.into_result().map_err(Failure::into_listener_error) }
+    OutcomeOf {
+        settle: |outcome| outcome.into_result().map_err(Failure::into_listener_error),
+        names: <R::Error as Failure>::NAMES,
+    }
 }
 
 /// Finds out whether the error in `R` implements [`Classify`]: method lookup tries [`ViaClassify`] first, because it
@@ -90,6 +103,9 @@ impl<R> Probe<R> {
 #[doc(hidden)]
 pub trait ViaClassify<R> {
     fn __kafka_listener_settle(&self, outcome_of: OutcomeOf<R>, outcome: R) -> Result<(), ListenerError>;
+
+    /// The names of classes that an error may give, if all are known.
+    fn __kafka_listener_names(&self, outcome_of: OutcomeOf<R>) -> Option<&'static [&'static str]>;
 }
 
 impl<E: Classify + Into<Box<dyn Error + Send + Sync>>> ViaClassify<Result<(), E>> for Probe<Result<(), E>> {
@@ -99,7 +115,11 @@ impl<E: Classify + Into<Box<dyn Error + Send + Sync>>> ViaClassify<Result<(), E>
         _: OutcomeOf<Result<(), E>>,
         outcome: Result<(), E>,
     ) -> Result<(), ListenerError> {
-        outcome.map_err(|error| error.classify().apply(error.into()))
+        outcome.map_err(ListenerError::classified)
+    }
+
+    fn __kafka_listener_names(&self, _: OutcomeOf<Result<(), E>>) -> Option<&'static [&'static str]> {
+        E::names()
     }
 }
 
@@ -107,12 +127,19 @@ impl<E: Classify + Into<Box<dyn Error + Send + Sync>>> ViaClassify<Result<(), E>
 #[doc(hidden)]
 pub trait ViaOutcome<R> {
     fn __kafka_listener_settle(&self, outcome_of: OutcomeOf<R>, outcome: R) -> Result<(), ListenerError>;
+
+    /// The names of classes that an error may give, if all are known.
+    fn __kafka_listener_names(&self, outcome_of: OutcomeOf<R>) -> Option<&'static [&'static str]>;
 }
 
 impl<R> ViaOutcome<R> for &Probe<R> {
     #[inline]
     fn __kafka_listener_settle(&self, outcome_of: OutcomeOf<R>, outcome: R) -> Result<(), ListenerError> {
         (outcome_of.settle)(outcome)
+    }
+
+    fn __kafka_listener_names(&self, outcome_of: OutcomeOf<R>) -> Option<&'static [&'static str]> {
+        outcome_of.names
     }
 }
 

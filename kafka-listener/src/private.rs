@@ -14,7 +14,7 @@ pub use inventory;
 pub use crate::decode::Payload;
 pub use crate::definition::{Attribute, AttributeValue, Handler, ListenerDefinition};
 pub use crate::extract::FromRecord;
-pub use crate::failure::ListenerError;
+pub use crate::failure::{Classification, Classify, ListenerError};
 pub use crate::outcome::{OutcomeOf, Probe, outcome};
 pub use crate::record::RecordContext;
 pub use crate::state::Requirements;

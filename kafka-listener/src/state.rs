@@ -145,6 +145,7 @@ mod tests {
             line,
             attributes: &[],
             payload_type: || "Order",
+            error_names: || None,
             requirements,
             handler: || unreachable!("no record is handled here"),
         }

@@ -4,17 +4,18 @@ use std::fmt;
 
 use anyhow::bail;
 use kafka_listener::extract::State;
-use kafka_listener::{
-    Classification, Classify, ListenerDefinition, ListenerRegistryBuilder, RecordMetadata, kafka_listener, listener,
-};
+use kafka_listener::{Classify, ListenerDefinition, ListenerRegistryBuilder, RecordMetadata, kafka_listener, listener};
 use serde_json::Value;
 use support::{Record, broker};
 
 use crate::common::{Diary, Ground, SOON};
 
-#[derive(Debug)]
+#[derive(Debug, Classify)]
 enum StockError {
+    #[classify(name = "busy")]
     Busy,
+    #[classify(terminal)]
+    UnknownProduct,
     Unreachable,
 }
 
@@ -26,15 +27,6 @@ impl fmt::Display for StockError {
 
 impl std::error::Error for StockError {}
 
-impl Classify for StockError {
-    fn classify(&self) -> Classification {
-        match self {
-            Self::Busy => Classification::retryable().named("busy"),
-            Self::Unreachable => Classification::retryable(),
-        }
-    }
-}
-
 #[kafka_listener(id = "policies-scripted")]
 async fn scripted(_order: Value, meta: RecordMetadata, State(diary): State<Diary>) -> Result<(), StockError> {
     let _running = diary.begin(&meta);
@@ -42,6 +34,7 @@ async fn scripted(_order: Value, meta: RecordMetadata, State(diary): State<Diary
         (1, _) | (4, 1) => Err(StockError::Busy),
         (2, _) => panic!("the handler is broken"),
         (3 | 4, _) => Err(StockError::Unreachable),
+        (5, _) => Err(StockError::UnknownProduct),
         _ => Ok(()),
     }
 }
@@ -67,7 +60,7 @@ async fn ground_with(records: usize, definition: ListenerDefinition) -> (Ground,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_class_has_its_own_attempts_and_action() {
-    let (ground, diary, builder) = ground_with(6, listener!(scripted)).await;
+    let (ground, diary, builder) = ground_with(7, listener!(scripted)).await;
     let builder = builder.set("listener.retry.attempts", 4).set("listener.on_failure.default", "skip");
     let builder = builder.set("listener.on_failure.busy.attempts", 2);
     let builder = builder.set("listeners.policies-scripted.on_failure.panic.attempts", 3);
@@ -83,8 +76,8 @@ async fn each_class_has_its_own_attempts_and_action() {
     assert_eq!(attempts(2), [1, 2, 3], "`panic` has three");
     assert_eq!(attempts(3), [1, 2, 3, 4], "the others have four");
     assert_eq!(attempts(4), [1, 2, 3, 4], "deliveries that failed in another class count");
-    assert_eq!(attempts(5), [1]);
-    assert_eq!((status.handled, status.failed, status.retried, status.skipped), (2, 13, 9, 4));
+    assert_eq!((attempts(5), attempts(6)), (vec![1], vec![1]));
+    assert_eq!((status.handled, status.failed, status.retried, status.skipped), (2, 14, 9, 5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,4 +94,13 @@ async fn retries_end_when_the_limit_of_time_is_over() {
     // Eight waits of 50 ms fit; a slow machine makes fewer.
     assert!((2..=9).contains(&deliveries), "{deliveries} deliveries");
     assert_eq!((status.handled, status.skipped), (2, 1));
+}
+
+#[tokio::test]
+async fn a_class_that_no_error_of_the_listener_has_fails_the_start() {
+    let ground = Ground { topic: "orders".to_owned(), group: "orders".to_owned() };
+    let builder = ground.registry().register(listener!(scripted)).state(Diary::default());
+    let refused = builder.set("listener.on_failure.bussy", "skip").start().await.unwrap_err().to_string();
+    assert!(refused.contains("no error of listener `policies-scripted` has the class `bussy`"), "{refused}");
+    assert!(refused.contains("did you mean `busy`?"), "{refused}");
 }

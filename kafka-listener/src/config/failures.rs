@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::layers::overlay;
 use super::listener::{Remarks, contradiction};
 use super::reader::{Read, Reader, Scope};
-use super::report::shown;
+use super::report::{Problem, listed, nearest, shown};
 use super::settings::{FailurePolicies, FailurePolicy, OnFailure, RetrySettings};
 use super::value::{Entry, Node, Origin, Table, Tree};
 use super::{keys, lint, parse};
 use crate::failure::ErrorClass;
 
 /// Reads both keys. A single action for `on_failure` replaces all of it that lies below; a table replaces what it names.
-pub(super) fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> FailurePolicies {
+pub(super) fn read(listener: &Possible<'_>, reader: &mut Reader<'_>, remarks: &mut Remarks) -> FailurePolicies {
     let retry = Retry::read(reader);
     let mut classes = classes(reader);
     let base = FailurePolicy { retry: retry.settings(), action: OnFailure::Hold };
@@ -25,17 +25,48 @@ pub(super) fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> FailurePol
     };
     let mut by_class = Vec::new();
     for (name, class) in classes {
-        if let Some(meant) = lint::misspelt_class(&name) {
-            remarks.warnings.push(format!(
-                "{}: `on_failure` names the class `{}`; if no error is classified so, `{meant}` was meant",
-                class.entry.key,
-                shown(&name),
-            ));
-        }
+        listener.check(&name, &class, remarks);
         let policy = class.read(reader, &name, &retry, default);
         by_class.push((ErrorClass::from_name(name), policy));
     }
     FailurePolicies { default, by_class }
+}
+
+/// The classes that errors of a listener can have.
+pub(super) struct Possible<'l> {
+    pub(super) listener: &'l str,
+    /// The names that its errors give, if all are known.
+    pub(super) names: Option<&'static [&'static str]>,
+}
+
+impl Possible<'_> {
+    /// A class that no error can have is a mistake, unless the block serves another listener, too, whose errors can.
+    fn check(&self, class: &str, written: &Class, remarks: &mut Remarks) {
+        if keys::CLASSES.contains(&class) {
+            return;
+        }
+        let origin = &written.entry.key;
+        let Some(names) = self.names else {
+            remarks.unread.note(origin, written.scope, true, || Problem::new(origin, ""));
+            remarks.warnings.extend(lint::misspelt_class(class).map(|meant| {
+                let class = shown(class);
+                format!("{origin}: `on_failure` names the class `{class}`; if no error is classified so, `{meant}` was meant")
+            }));
+            return;
+        };
+        remarks.unread.note(origin, written.scope, names.contains(&class), || {
+            let (listener, class) = (self.listener, shown(class));
+            let problem = Problem::new(origin, format!("no error of listener `{listener}` has the class `{class}`"));
+            let known = names.iter().chain(keys::CLASSES).copied();
+            match nearest(&class, known) {
+                Some(meant) => problem.help(format!("did you mean `{meant}`?")),
+                None if names.is_empty() => {
+                    problem.help("its errors give no names: their type does not derive `Classify`")
+                }
+                None => problem.help(format!("its errors give the names {}", listed(names.iter().copied()))),
+            }
+        });
+    }
 }
 
 /// `retry` as it was read; the classes fall back to it.

@@ -23,15 +23,19 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    fn note<T>(&mut self, setting: &Read<T>, is_read: bool, problem: impl FnOnce() -> Problem) {
-        if !setting.is_set() {
+    pub(super) fn note(&mut self, origin: &Origin, scope: Scope, is_read: bool, problem: impl FnOnce() -> Problem) {
+        if scope == Scope::Default {
             return;
         }
         if is_read {
-            self.read.push(setting.origin.clone());
+            self.read.push(origin.clone());
         } else {
-            self.unread.push((setting.scope, problem()));
+            self.unread.push((scope, problem()));
         }
+    }
+
+    fn note_setting<T>(&mut self, setting: &Read<T>, is_read: bool, problem: impl FnOnce() -> Problem) {
+        self.note(&setting.origin, setting.scope, is_read, problem);
     }
 
     pub(crate) fn finish(self, report: &mut Report) {
@@ -51,14 +55,15 @@ pub(crate) struct Remarks {
     pub(crate) unread: Unread,
 }
 
-/// Reads the settings of listener `id`; `definition` is where it is written.
-pub(crate) fn read(
-    id: &str,
+/// Reads the settings of a listener; `definition` is where it is written.
+pub(super) fn read(
+    possible: &failures::Possible<'_>,
     definition: &Origin,
     mut reader: Reader<'_>,
     cluster: &Cluster,
     remarks: &mut Remarks,
 ) -> (ListenerSettings, Vec<Described>) {
+    let id = possible.listener;
     let topics = topics(id, definition, &mut reader);
     let group_id = group_id(id, definition, &mut reader);
     let client_id = reader.optional_text("client_id").value.unwrap_or_else(|| format!("{}-{id}", cluster.client_id));
@@ -72,7 +77,7 @@ pub(crate) fn read(
     let consumers = count(reader.integer("consumers").value);
     let commits = Commits::read(&mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
-    let failures = failures::read(&mut reader, remarks);
+    let failures = failures::read(possible, &mut reader, remarks);
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
         _ => OnCorrupt::Hold,
@@ -230,13 +235,17 @@ impl Commits {
             };
             let by_time = matches!(ack_mode, AckMode::Time | AckMode::CountTime) && !auto_commit.value;
             let by_count = matches!(ack_mode, AckMode::Count | AckMode::CountTime);
-            unread.note(&ack_time, by_time, || ignored("ack_time", "`time`, `count_time`", &ack_time.origin));
-            unread.note(&ack_count, by_count, || ignored("ack_count", "`count`, `count_time`", &ack_count.origin));
+            unread.note_setting(&ack_time, by_time, || ignored("ack_time", "`time`, `count_time`", &ack_time.origin));
+            unread.note_setting(&ack_count, by_count, || {
+                ignored("ack_count", "`count`, `count_time`", &ack_count.origin)
+            });
             if sync_commits.value {
                 let by_record = ack_mode == AckMode::Record;
-                unread.note(&sync_commits, by_record, || ignored("sync_commits", "`record`", &sync_commits.origin));
+                unread.note_setting(&sync_commits, by_record, || {
+                    ignored("sync_commits", "`record`", &sync_commits.origin)
+                });
             }
-            unread.note(&auto_interval, auto_commit.value, || {
+            unread.note_setting(&auto_interval, auto_commit.value, || {
                 Problem::new(
                     &auto_interval.origin,
                     "`auto_commit_interval` is not read without `enable_auto_commit = true`",

@@ -1,6 +1,7 @@
 //! Which listeners run, and each one's settings: the entry point for the registry.
 
 use super::cluster::Cluster;
+use super::failures::Possible;
 use super::keys;
 use super::layers::{Merged, Sources, merge, normalise_block, overlay};
 use super::lint;
@@ -102,7 +103,8 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
             continue;
         }
         let place = definition_origin(&definition);
-        let (settings, described) = listener::read(definition.id, &place, reader, &cluster, &mut remarks);
+        let possible = Possible { listener: definition.id, names: (definition.error_names)() };
+        let (settings, described) = listener::read(&possible, &place, reader, &cluster, &mut remarks);
         let notes = std::mem::take(&mut remarks.notes);
         listeners.push(ResolvedListener { definition, settings, notes, described });
     }

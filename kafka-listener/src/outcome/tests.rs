@@ -65,3 +65,32 @@ fn an_error_that_classifies_itself_is_asked() {
     check(settle!(Result<(), Refused>: Err(Refused)), &refused, false, "refused");
     check(settle!(Alias: Err(Refused)), &refused, false, "refused");
 }
+
+#[test]
+fn what_names_an_error_may_give_is_known_from_its_type() {
+    enum Derived {}
+    impl Classify for Derived {
+        fn classify(&self) -> Classification {
+            match *self {}
+        }
+
+        fn names() -> Option<&'static [&'static str]> {
+            Some(&["busy"])
+        }
+    }
+    impl From<Derived> for Box<dyn Error + Send + Sync> {
+        fn from(derived: Derived) -> Self {
+            match derived {}
+        }
+    }
+    macro_rules! names {
+        ($outcome:ty) => {
+            (&Probe::<$outcome>::NEW).__kafka_listener_names(outcome::<$outcome>())
+        };
+    }
+    assert_eq!(names!(Result<(), Derived>), Some(&["busy"][..]));
+    assert_eq!(names!(Alias), None, "it classifies without saying how");
+    assert_eq!(names!(Result<(), ListenerError>), None, "it may be made of anything");
+    assert_eq!(names!(Boxed), Some(&[][..]));
+    assert_eq!(names!(()), Some(&[][..]));
+}

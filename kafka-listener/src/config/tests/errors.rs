@@ -265,3 +265,24 @@ fn files_that_are_named_must_exist() {
     );
     insta::assert_snapshot!([report(&by_builder), report(&by_variable)].join("\n\n"));
 }
+
+#[test]
+fn classes_that_no_error_can_have() {
+    let listeners = |toml: &str| {
+        let mut shop = shop();
+        shop[0].error_names = || Some(&["out-of-stock", "busy"]);
+        shop[1].error_names = || Some(&[]);
+        resolve(&sources(toml), &shop)
+    };
+    let wrong = [
+        "[listeners.reserve_stock]\non_failure = { out_of_stok = 'skip' }",
+        "[listeners.reserve_stock]\non_failure = { declined = 'skip' }",
+        "[listeners.request_payment]\non_failure.busy = 'skip'",
+        "[listener]\non_failure.declined = { attempts = 3 }",
+    ];
+    let reports: Vec<String> = wrong.iter().map(|toml| format!("{toml}\n\n{}\n", refused(listeners(toml)))).collect();
+    insta::assert_snapshot!(reports.join("\n────\n\n"));
+
+    let shared = listeners("[listener]\non_failure = { busy = 'skip', timeout = 'skip' }").unwrap();
+    assert!(shared.warnings.is_empty(), "one of the two has it: {:?}", shared.warnings);
+}

@@ -36,6 +36,7 @@ pub(super) fn definition(
         line,
         attributes: attributes.leak(),
         payload_type: || "Order",
+        error_names: || None,
         requirements: |_| {},
         handler: || unreachable!("the configuration calls no handler"),
     }

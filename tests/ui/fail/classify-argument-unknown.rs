@@ -1,0 +1,10 @@
+use kafka_listener::Classify;
+
+#[derive(Classify)]
+enum PaymentError {
+    #[classify(fatal)]
+    Refused,
+    Unreachable,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use kafka_listener::Classify;
+
+#[derive(Classify)]
+enum PaymentError {
+    Refused(#[classify(terminal)] u32),
+    Unreachable,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use kafka_listener::Classify;
+
+#[derive(Classify)]
+#[classify(terminal)]
+struct PaymentError;
+
+fn main() {}

@@ -1,0 +1,10 @@
+use kafka_listener::Classify;
+
+#[derive(Classify)]
+enum PaymentError {
+    #[classify(terminal, retryable)]
+    Refused,
+    Unreachable,
+}
+
+fn main() {}
