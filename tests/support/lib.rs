@@ -8,6 +8,7 @@ mod eventually;
 pub mod kafka;
 pub mod member;
 pub mod mock;
+pub mod proxy;
 mod unique;
 
 pub use broker::{Cluster, ClusterOptions, broker};
@@ -15,4 +16,5 @@ pub use eventually::{Outcome, eventually};
 pub use kafka::{CommitSampler, Isolation, Kafka, Record};
 pub use member::{Member, MemberOptions};
 pub use mock::MockKafka;
+pub use proxy::{Effect, Fault, Proxy, Requests};
 pub use unique::unique;

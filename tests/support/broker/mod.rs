@@ -17,6 +17,7 @@ use self::distribution::Distribution;
 pub use self::distribution::target_directory;
 use self::node::{Node, NodeSettings};
 use crate::kafka::Kafka;
+use crate::proxy::Proxy;
 use crate::unique::random;
 
 /// How long a cluster may take from its processes to its first answer.
@@ -66,6 +67,8 @@ pub struct Cluster {
     kafka: Kafka,
     nodes: Vec<Node>,
     ports: Vec<u16>,
+    /// One in front of each node, where they were asked for.
+    proxies: Vec<Proxy>,
 }
 
 /// How a cluster differs from the usual one.
@@ -75,6 +78,8 @@ pub struct ClusterOptions {
     pub properties: Vec<(String, String)>,
     /// Keeps the nodes' logs here, as `node-N.log`.
     pub log_directory: Option<PathBuf>,
+    /// Puts a fault proxy in front of each node; [`Cluster::behind_proxies`] is the cluster as seen through them.
+    pub behind_proxies: bool,
 }
 
 impl Cluster {
@@ -107,8 +112,15 @@ impl Cluster {
     }
 
     fn new(nodes: usize, options: &ClusterOptions, distribution: &Distribution) -> anyhow::Result<Self> {
-        let ports = free_ports(nodes * 2)?;
-        let (client_ports, controller_ports) = ports.split_at(nodes);
+        let ports = free_ports(nodes * 3)?;
+        let (client_ports, ports) = ports.split_at(nodes);
+        let (controller_ports, proxied_ports) = ports.split_at(nodes);
+        let mut proxies = Vec::new();
+        for port in proxied_ports.iter().filter(|_| options.behind_proxies) {
+            let proxy = Proxy::start()?;
+            proxy.forward_to((Ipv4Addr::LOCALHOST, *port).into());
+            proxies.push(proxy);
+        }
         let cluster_id = cluster_id();
         if let Some(folder) = &options.log_directory {
             fs::create_dir_all(folder)?;
@@ -116,6 +128,9 @@ impl Cluster {
         let nodes = (1..=nodes)
             .map(|id| {
                 let mut properties = properties(id, client_ports, controller_ports);
+                if let Some(proxy) = proxies.get(id - 1) {
+                    properties.extend(proxied_listener(&properties, proxied_ports[id - 1], proxy.port()));
+                }
                 properties.extend_from_slice(&options.properties);
                 let settings = NodeSettings {
                     id,
@@ -128,7 +143,7 @@ impl Cluster {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let servers: Vec<String> = client_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        Ok(Self { kafka: Kafka::new(servers.join(",")), nodes, ports: client_ports.to_vec() })
+        Ok(Self { kafka: Kafka::new(servers.join(",")), nodes, ports: client_ports.to_vec(), proxies })
     }
 
     async fn start_all(&self) -> anyhow::Result<()> {
@@ -202,6 +217,27 @@ impl Cluster {
     pub fn address(&self, node: usize) -> anyhow::Result<String> {
         let port = node.checked_sub(1).and_then(|index| self.ports.get(index));
         Ok(format!("127.0.0.1:{}", port.with_context(|| format!("there is no node {node}"))?))
+    }
+
+    /// The cluster as clients behind its proxies know it; everybody else goes straight to the nodes.
+    ///
+    /// # Errors
+    ///
+    /// When it was started without proxies.
+    pub fn behind_proxies(&self) -> anyhow::Result<Kafka> {
+        anyhow::ensure!(!self.proxies.is_empty(), "the cluster was started without proxies");
+        let servers: Vec<String> = self.proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect();
+        Ok(Kafka::new(servers.join(",")))
+    }
+
+    /// The proxy in front of one node.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such node, or no proxy.
+    pub fn proxy(&self, node: usize) -> anyhow::Result<&Proxy> {
+        let proxy = node.checked_sub(1).and_then(|index| self.proxies.get(index));
+        proxy.with_context(|| format!("there is no proxy in front of node {node}"))
     }
 
     /// The folder with the partitions' segments of a node, for tests that damage a stopped one.
@@ -291,6 +327,20 @@ log.cleaner.dedupe.buffer.size=16777216",
         voters = voters.join(","),
     );
     text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
+}
+
+/// A listener more, on `port`, which tells clients that they find it at the proxy's. It overrides what `usual` says of
+/// listeners.
+fn proxied_listener(usual: &[(String, String)], port: u16, proxy: u16) -> Vec<(String, String)> {
+    let with = |name: &str, more: String| {
+        let before = usual.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
+        (name.to_owned(), format!("{before},{more}"))
+    };
+    vec![
+        with("listeners", format!("PROXIED://127.0.0.1:{port}")),
+        with("advertised.listeners", format!("PROXIED://127.0.0.1:{proxy}")),
+        with("listener.security.protocol.map", "PROXIED:PLAINTEXT".to_owned()),
+    ]
 }
 
 /// Ports of the loopback interface that are free now. The next asker may get the same one, so a start is tried again.
