@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::partition::{Entry, Outstanding, Partition, Refusal, Refusals, earlier};
-use super::verdict::{Verdict, may_have_been_applied};
+use super::verdict::{Verdict, may_arrive_later, may_have_been_applied};
 use super::{CommitAnswer, CommitCoordinator, CommitEvent, Membership, Serial, code};
 use crate::clock::Instant;
 use crate::record::TopicPartition;
@@ -18,6 +18,12 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// The same for a partition that the broker refuses.
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(30);
+
+/// librdkafka sends a request that got no answer again by itself, on another connection, and says nothing of it. An answer
+/// that took at least this long may be that to a second copy.
+const MAY_BE_SENT_TWICE: Duration = Duration::from_secs(1);
+/// How often the newest offset is committed anew while an older copy may be under way.
+const COMMIT_ANEW: Duration = Duration::from_secs(5);
 
 /// One partition's share of an answer.
 struct Answer {
@@ -35,6 +41,11 @@ impl Answer {
     /// Whether the broker may have stored the offset although the answer is an error.
     fn leaves_in_doubt(&self) -> bool {
         may_have_been_applied(self.code) || (self.is_shared && Verdict::of(self.code) == Verdict::Failed)
+    }
+
+    /// Whether a copy of the request may reach the broker after this answer.
+    fn leaves_a_copy_under_way(&self) -> bool {
+        may_arrive_later(self.code) || self.now.saturating_since(self.sent_at) >= MAY_BE_SENT_TWICE
     }
 
     fn refusal(&self) -> Refusal {
@@ -77,6 +88,13 @@ impl CommitCoordinator {
             return CommitEvent::Ignored { topic_partition: entry.topic_partition, epoch: entry.epoch };
         };
         partition.recount_sent(&entry.topic_partition, &self.outstanding);
+        if answer.is_final {
+            // Behind it comes the end of the membership or of the generation.
+            partition.commit_anew_at = None;
+        } else if partition.commit_anew_at.is_some() || answer.leaves_a_copy_under_way() {
+            partition.commit_anew_at = Some(answer.now + COMMIT_ANEW);
+            self.anew_at = earlier(self.anew_at, partition.commit_anew_at);
+        }
         let event = if partition.epoch != entry.epoch || answer.serial < partition.acknowledged_by {
             partition.take_outdated(entry, answer)
         } else {

@@ -129,7 +129,14 @@ impl CommitCoordinator {
             let mut entries = self.outstanding.iter().flat_map(|request| &request.entries);
             let older = |entry: &Entry| entry.topic_partition == *key && Some(entry.offset) != partition.acknowledged;
             let overtaken = partition.watermark.is_some() && entries.any(older);
-            return if overtaken { Progress::Sent } else { Progress::Settled(CommitOutcome::Committed) };
+            let is_anew = partition.commit_anew_at.is_some() && partition.watermark.is_some();
+            return if overtaken || is_anew && partition.sent.is_some() {
+                Progress::Sent
+            } else if is_anew {
+                Progress::SendNow
+            } else {
+                Progress::Settled(CommitOutcome::Committed)
+            };
         }
         if partition.sent >= partition.watermark {
             return Progress::Sent;
@@ -153,6 +160,7 @@ impl CommitCoordinator {
             let outcome = match self.progress_of(key, partition) {
                 Progress::Settled(outcome) => outcome,
                 Progress::Sent => CommitOutcome::Unknown,
+                _ if !partition.is_behind() => CommitOutcome::Committed,
                 _ if partition.uncertain => CommitOutcome::Unknown,
                 Progress::SendNow | Progress::SendAgain(_) => CommitOutcome::Failed,
             };

@@ -127,6 +127,8 @@ pub(crate) struct CommitCoordinator {
     any_news: bool,
     /// Some partition may wait for being sent.
     any_asked: bool,
+    /// When the first partition may have to be committed anew although all of it is acknowledged.
+    anew_at: Option<Instant>,
     /// Records finished since a commit was asked for, over all partitions.
     finished_since_asked: u64,
     held_until: Option<Instant>,
@@ -157,6 +159,7 @@ impl CommitCoordinator {
             last_asked: None,
             any_news: false,
             any_asked: false,
+            anew_at: None,
             finished_since_asked: 0,
             held_until: None,
             rebalancing: false,
@@ -235,6 +238,11 @@ impl CommitCoordinator {
     pub(crate) fn set_rebalancing(&mut self, rebalancing: bool) {
         self.rebalancing = rebalancing;
         self.generation_over_since = None;
+        if !rebalancing {
+            // What is still under way from earlier is of a generation that is over.
+            self.partitions.values_mut().for_each(|partition| partition.commit_anew_at = None);
+            self.anew_at = None;
+        }
     }
 
     /// The process may have been away for longer than its membership lasts: the next request goes out at once and
@@ -272,9 +280,14 @@ impl CommitCoordinator {
             let offsets = asked.into_iter().filter_map(standing).collect();
             return self.send(offsets, false, now);
         }
-        if !self.any_asked || self.held_until.is_some_and(|until| now < until) {
+        if self.held_until.is_some_and(|until| now < until) {
             return None;
         }
+        let request = if self.any_asked { self.send_asked(now) } else { None };
+        request.or_else(|| self.commit_anew(now))
+    }
+
+    fn send_asked(&mut self, now: Instant) -> Option<CommitRequest> {
         let asked = self.partitions.iter().filter(|(_, partition)| {
             partition.asked_since.is_some()
                 && !partition.is_kept_back
@@ -284,6 +297,20 @@ impl CommitCoordinator {
         let (refused, others) = by_refusal(asked);
         let asked = if refused.is_empty() { others } else { next_refused(refused) };
         let offsets = asked.into_iter().filter_map(watermark).collect();
+        self.send(offsets, false, now)
+    }
+
+    /// Puts right what an older copy of a request, which may still arrive, would take back.
+    fn commit_anew(&mut self, now: Instant) -> Option<CommitRequest> {
+        if self.anew_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        let due = |partition: &Partition| partition.commit_anew_at.is_some_and(|at| at <= now);
+        self.anew_at = self.partitions.values().filter(|one| !due(one)).filter_map(|one| one.commit_anew_at).min();
+        let settled = |partition: &Partition| !partition.is_kept_back && !partition.is_refused();
+        let due = self.partitions.iter().filter(|(_, partition)| due(partition) && settled(partition));
+        let newest = due.filter_map(|(key, partition)| Some((key.clone(), partition.epoch, partition.standing()?)));
+        let offsets = newest.collect();
         self.send(offsets, false, now)
     }
 

@@ -25,6 +25,9 @@ pub(super) struct Partition {
     pub(super) sent_since: Option<Instant>,
     /// Something above `acknowledged` was sent, and no answer says for certain what became of it.
     pub(super) uncertain: bool,
+    /// A copy of an older request may still be under way to the broker and take the offset back when it arrives: when to
+    /// commit anew. Over with the generation, which the broker compares.
+    pub(super) commit_anew_at: Option<Instant>,
     pub(super) refusals: Refusals,
     /// Progress is taken no more: the final commit is being made.
     pub(super) frozen: bool,
@@ -65,6 +68,7 @@ impl Partition {
             asked_since: None,
             sent_since: None,
             uncertain: false,
+            commit_anew_at: None,
             refusals: Refusals::default(),
             frozen: false,
             is_kept_back: false,

@@ -115,3 +115,8 @@ pub(super) fn may_have_been_applied(code: i32) -> bool {
             | code::LOCAL_FATAL
     )
 }
+
+/// Whether the client has given the request up, and the broker may still get it.
+pub(super) fn may_arrive_later(code: i32) -> bool {
+    matches!(code, code::LOCAL_TRANSPORT | code::LOCAL_TIMED_OUT | code::LOCAL_INTR)
+}

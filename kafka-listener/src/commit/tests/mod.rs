@@ -1,6 +1,7 @@
 //! The rules of commits, told by a coordinator and its clock alone.
 
 mod final_commits;
+mod late_copies;
 mod membership;
 
 use super::*;
