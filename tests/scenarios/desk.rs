@@ -125,6 +125,11 @@ impl Desk {
         Self { name, journal: journal.clone(), latches: watch::Sender::default(), pace: Duration::ZERO }
     }
 
+    /// Another desk with the same journal, and nothing held.
+    pub(crate) fn named(&self, name: &'static str) -> Self {
+        Self { name, latches: watch::Sender::default(), ..self.clone() }
+    }
+
     /// How long the handler takes for each record.
     pub(crate) fn with_pace(mut self, pace: Duration) -> Self {
         self.pace = pace;

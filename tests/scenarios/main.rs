@@ -27,3 +27,6 @@ mod slots;
 mod slow_handlers;
 mod start_offsets;
 mod stop_under_load;
+mod wire;
+mod wire_commits;
+mod wire_faults;

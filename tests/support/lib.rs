@@ -11,7 +11,7 @@ pub mod mock;
 pub mod proxy;
 mod unique;
 
-pub use broker::{Cluster, ClusterOptions, broker};
+pub use broker::{Cluster, ClusterOptions, broker, proxied_broker};
 pub use eventually::{Outcome, eventually};
 pub use kafka::{CommitSampler, Isolation, Kafka, Record};
 pub use member::{Member, MemberOptions};

@@ -37,14 +37,7 @@ pub fn broker() -> &'static Kafka {
 
     let shared = BROKER.get_or_init(|| match env::var("KAFKA_BOOTSTRAP_SERVERS") {
         Ok(servers) if !servers.is_empty() => Ok(Shared::Existing(Kafka::new(servers))),
-        // On a thread of its own: the caller may be inside a runtime.
-        _ => thread::scope(|scope| {
-            let started = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(Cluster::start(1)).map(Shared::Own)
-            });
-            started.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the start of the shared broker panicked")))
-        }),
+        _ => own().map(Shared::Own),
     });
     match shared {
         Ok(Shared::Existing(kafka)) => kafka,
@@ -54,11 +47,46 @@ pub fn broker() -> &'static Kafka {
     }
 }
 
+/// A broker behind a fault proxy, shared as [`broker`] is, and the same one where that is started here. Its faults are to
+/// name a client, so that they hit nobody else.
+///
+/// # Panics
+///
+/// As [`broker`].
+pub fn proxied_broker() -> &'static Cluster {
+    own().unwrap_or_else(|err| {
+        #[expect(clippy::panic, reason = "a test without its broker fails, here with the reason")]
+        {
+            panic!("{err:#}")
+        }
+    })
+}
+
+/// The one broker that this process starts for all of its tests.
+fn own() -> anyhow::Result<&'static Cluster> {
+    static OWN: OnceLock<Result<Cluster, String>> = OnceLock::new();
+
+    // On a thread of its own: the caller may be inside a runtime.
+    let started = OWN.get_or_init(|| {
+        thread::scope(|scope| {
+            let started = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let options = ClusterOptions { behind_proxies: true, ..ClusterOptions::default() };
+                runtime.block_on(Cluster::start_with(1, &options))
+            });
+            let started = started.join();
+            started.unwrap_or_else(|_| Err(anyhow::anyhow!("the start of the shared broker panicked")))
+        })
+        .map_err(|err| format!("{err:#}"))
+    });
+    started.as_ref().map_err(|err| anyhow::anyhow!("{err}"))
+}
+
 /// Never dropped; the process's end stops the broker.
 #[derive(Debug)]
 enum Shared {
     Existing(Kafka),
-    Own(Cluster),
+    Own(&'static Cluster),
 }
 
 /// Kafka nodes of this test alone. They die, and their data with them, when this is dropped or the process ends.
