@@ -72,6 +72,9 @@ impl Health {
             }
             live.extend(silent_loops(container, now));
             live.extend(stuck_records(container, now));
+            // Nor can the loop of a container that has stopped tell what that has left running.
+            let listener = container.listener();
+            listener.metrics.left_behind(listener.left_behind.running().len());
         }
         Self { started: Check::of(started), ready: Check::of(ready), live: Check::of(live) }
     }
@@ -116,6 +119,7 @@ fn stuck_records(container: &ListenerContainer, now: Instant) -> Vec<String> {
         .consumers()
         .iter()
         .flat_map(|consumer| consumer.partitions())
+        .chain(container.listener().left_behind.running().into_iter().map(|unit| unit.control))
         .filter_map(|control| {
             let age = control.running_for(now)?;
             (age > limit).then(|| {

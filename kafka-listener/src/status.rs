@@ -10,7 +10,7 @@ use crate::clock::Instant;
 use crate::container::{Consumer, ConsumerPhase, ContainerState, ListenerContainer};
 use crate::phase::Phase;
 use crate::record::TopicPartition;
-use crate::worker::PartitionControl;
+use crate::worker::{LeftBehindUnit, PartitionControl};
 
 /// All listeners of a registry. `Display` is a table for people, `Serialize` the same for tools.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +50,9 @@ pub struct ListenerStatus {
     pub consumers: Vec<ConsumerStatus>,
     /// The partitions that this process owns, sorted.
     pub partitions: Vec<PartitionStatus>,
+    /// Handlers that run on although their partitions have gone, sorted: blocking code cannot be interrupted. Each keeps
+    /// its slot, and whoever has the partition next in this process waits for it.
+    pub left_behind: Vec<LeftBehindStatus>,
 }
 
 /// One consumer of a listener.
@@ -101,6 +104,27 @@ pub struct PartitionStatus {
     pub commit_stalled: bool,
 }
 
+/// A handler that has outlived the assignment of its partition.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LeftBehindStatus {
+    /// Topic and number.
+    #[serde(serialize_with = "as_text")]
+    pub topic_partition: TopicPartition,
+    /// Which consumer owned it.
+    pub consumer: usize,
+    /// [`Phase::Cancelled`], or [`Phase::Running`] where the log was reset under it and it may still finish.
+    pub phase: Phase,
+    /// The record that it was started for.
+    pub offset: Option<i64>,
+    /// How long it has been running; to a quarter of a second.
+    #[serde(serialize_with = "seconds")]
+    pub running_for: Duration,
+    /// How long ago it was cancelled.
+    #[serde(serialize_with = "seconds_if_any")]
+    pub cancelled_for: Option<Duration>,
+}
+
 /// The record that a partition is at.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -136,6 +160,9 @@ impl ListenerStatus {
             })
             .collect();
         partitions.sort_by(|one, other| one.topic_partition.cmp(&other.topic_partition));
+        let left_behind = container.listener().left_behind.running();
+        let mut left_behind: Vec<_> = left_behind.iter().map(|unit| LeftBehindStatus::of(unit, now)).collect();
+        left_behind.sort_by(|one, other| one.topic_partition.cmp(&other.topic_partition));
         Self {
             id: container.id().to_owned(),
             group_id: container.listener().group_id.as_ref().to_owned(),
@@ -150,6 +177,7 @@ impl ListenerStatus {
             rebalances: count(&totals.rebalances),
             consumers: consumers.iter().map(|consumer| ConsumerStatus::of(consumer, now)).collect(),
             partitions,
+            left_behind,
         }
     }
 }
@@ -195,6 +223,20 @@ impl PartitionStatus {
     }
 }
 
+impl LeftBehindStatus {
+    fn of(unit: &LeftBehindUnit, now: Instant) -> Self {
+        let LeftBehindUnit { consumer, control } = unit;
+        Self {
+            topic_partition: control.topic_partition.clone(),
+            consumer: *consumer,
+            phase: control.phase(),
+            offset: control.current(),
+            running_for: control.record_age(now).min(control.phase_age(now)),
+            cancelled_for: control.cancelled_for(now),
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.listeners.iter().try_for_each(|listener| writeln!(f, "{listener}"))
@@ -221,7 +263,8 @@ impl fmt::Display for ListenerStatus {
         for spare in self.consumers.iter().filter(|consumer| consumer.joined && consumer.assigned == 0) {
             write!(f, "\n  consumer {} is a spare: the group has no partition for it", spare.index)?;
         }
-        self.partitions.iter().try_for_each(|partition| write!(f, "\n  {partition}"))
+        self.partitions.iter().try_for_each(|partition| write!(f, "\n  {partition}"))?;
+        self.left_behind.iter().try_for_each(|handler| write!(f, "\n  {handler}"))
     }
 }
 
@@ -249,6 +292,25 @@ impl fmt::Display for PartitionStatus {
         }
         Ok(())
     }
+}
+
+impl fmt::Display for LeftBehindStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.topic_partition)?;
+        if let Some(offset) = self.offset {
+            write!(f, "@{offset}")?;
+        }
+        write!(f, " left behind by consumer {}: {} for {:.1?}", self.consumer, self.phase, self.running_for)?;
+        match self.cancelled_for {
+            Some(ago) => write!(f, ", cancelled {ago:.1?} ago"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn seconds_if_any<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

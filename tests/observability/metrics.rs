@@ -57,6 +57,11 @@ async fn slow(order: Order, State(desk): State<Desk>) -> Result<(), ListenerErro
     desk.handle(order).await
 }
 
+#[kafka_listener(id = "measured-blocking", blocking = true)]
+async fn blocking(order: Order, State(desk): State<Desk>) -> Result<(), ListenerError> {
+    desk.handle(order).await
+}
+
 #[tokio::test]
 async fn a_listener_counts_what_it_does_and_shows_what_it_has_to_do() {
     let ground = Ground::new(2).await;
@@ -142,6 +147,29 @@ async fn a_revoke_that_has_to_cancel_is_counted() {
     let (one, two) = tokio::join!(one.shutdown_within(Duration::from_secs(20)), two.shutdown());
     one.into_result().unwrap();
     two.into_result().unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_that_outlives_its_listener_is_counted_until_it_has_ended() {
+    let ground = Ground::new(1).await;
+    let listeners = ground.registry().register(listener!(blocking)).set("listener.shutdown_timeout", "1s");
+    let listeners = listeners.set("listener.max_poll_interval", "45s").start().await.unwrap();
+    ground.order(0, "wait").await;
+    let runs = |status: &kafka_listener::status::ListenerStatus| {
+        status.partitions.first().is_some_and(|one| one.phase == kafka_listener::Phase::Running)
+    };
+    wait_for_status(&listeners, "it runs", runs).await;
+    let gauge = || Seen::of("measured-blocking").value("left_behind_handlers", &[]);
+    assert_eq!(gauge(), Some(0.0));
+
+    listeners.container("measured-blocking").unwrap().stop().await;
+    // Nobody but whoever asks looks after a listener that has stopped.
+    assert!(listeners.health().live.ok, "{:?}", listeners.health());
+    assert_eq!(gauge(), Some(1.0), "{}", listeners.status());
+    ground.desk.clear();
+    wait_for_status(&listeners, "it has ended", |status| status.left_behind.is_empty()).await;
+    listeners.health();
+    assert_eq!(gauge(), Some(0.0));
 }
 
 /// The metrics of one listener at one moment.

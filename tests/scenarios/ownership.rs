@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use kafka_listener::extract::State;
+use kafka_listener::status::{LeftBehindStatus, PartitionStatus};
 use kafka_listener::{ContainerState, ListenerRegistry, Outcome, Phase, RecordMetadata, kafka_listener, listener};
 use serde_json::Value;
 use support::{Record, broker, eventually};
@@ -39,6 +40,31 @@ fn waiting_for_previous(listeners: &ListenerRegistry) -> usize {
     partitions.filter(|partition| partition.phase == Phase::WaitingForPrevious).count()
 }
 
+/// The partitions whose handlers were cancelled and run on, all of them at their first record.
+fn left_behind(listeners: &ListenerRegistry) -> Vec<i32> {
+    let status = listeners.status();
+    let left_behind = status.listeners.iter().flat_map(|listener| &listener.left_behind);
+    let partition = |handler: &LeftBehindStatus| {
+        assert_eq!((handler.phase, handler.offset), (Phase::Cancelled, Some(0)), "{status}");
+        assert!(handler.cancelled_for.is_some_and(|ago| ago <= handler.running_for), "{status}");
+        assert!(status.to_string().contains("cancelled, still running"), "{status}");
+        handler.topic_partition.partition()
+    };
+    left_behind.map(partition).collect()
+}
+
+/// Status tells of no handler that was cancelled and runs on, and of nobody who waits for one.
+async fn nobody_waits(registries: &[&ListenerRegistry]) {
+    let gone = || async {
+        for listeners in registries {
+            let waiting = waiting_for_previous(listeners);
+            ensure!(left_behind(listeners).is_empty() && waiting == 0, "{}", listeners.status());
+        }
+        Ok(())
+    };
+    eventually(SOON, "what was left behind has ended and its successors go on", gone).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_consumer_of_the_process_waits_for_the_handler_that_still_blocks() {
     let ground = Ground::new(PARTITIONS).await;
@@ -65,8 +91,13 @@ async fn another_consumer_of_the_process_waits_for_the_handler_that_still_blocks
     broker().wait_for_members(&ground.group, 2, SOON).await.unwrap();
     assert_eq!(stage.diary.entries().len(), 6, "nothing was begun beside what blocks");
     assert!(second.health().live.ok, "waiting is not stuck");
+    let of_the_second = |one: &PartitionStatus| one.topic_partition.partition();
+    let waiting: Vec<i32> = second.status().listeners[0].partitions.iter().map(of_the_second).collect();
+    assert_eq!(left_behind(&first), waiting, "the code that is waited for is the first one's: {}", first.status());
+    assert!(left_behind(&second).is_empty(), "{}", second.status());
 
     stage.latch.open();
+    nobody_waits(&[&first, &second]).await;
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
     stage.diary.check_one_at_a_time_in_a_partition();
     let twice = (0..PARTITIONS).filter(|partition| stage.diary.begun(*partition) == [0, 0, 1, 2, 3, 4]).count();
@@ -103,8 +134,10 @@ async fn a_restarted_container_waits_for_the_handler_that_still_blocks() {
     };
     eventually(SOON, "the new workers wait for the old code", waiting).await.unwrap();
     assert_eq!(stage.diary.entries().len(), 6, "nothing was begun beside what blocks");
+    assert_eq!(left_behind(&listeners), [0, 1, 2, 3, 4, 5], "they are told of across the restart");
 
     stage.latch.open();
+    nobody_waits(&[&listeners]).await;
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
     listeners.shutdown().await.into_result().unwrap();
     stage.diary.check_one_at_a_time_in_a_partition();

@@ -10,7 +10,7 @@ use kafka_listener::{ListenerError, ListenerRegistry, Phase, RecordMetadata, kaf
 use serde_json::Value;
 use support::{Record, broker, eventually};
 
-use crate::common::{Diary, Ground, SOON, log_of};
+use crate::common::{Diary, Ground, Latch, SOON, log_of};
 
 #[kafka_listener(id = "slots-busy")]
 async fn busy(_order: Value, meta: RecordMetadata, State(diary): State<Diary>) {
@@ -151,6 +151,52 @@ async fn what_is_held_or_in_backoff_needs_no_slot_and_is_given_away_at_once() {
     let of_the_well = committed.iter().filter(|(partition, _)| **partition >= 2).map(|(_, offset)| *offset);
     assert_eq!(of_the_well.collect::<Vec<_>>(), [30; 4]);
     assert!((0..2).all(|partition| committed.get(&partition).is_none_or(|offset| *offset == 0)), "{committed:?}");
+}
+
+#[derive(Clone)]
+struct Stage {
+    diary: Diary,
+    latch: Latch,
+}
+
+/// Blocks in partition 0; nobody can cancel it.
+#[kafka_listener(id = "slots-left-behind", blocking = true)]
+async fn left_behind(_order: Value, meta: RecordMetadata, State(stage): State<Stage>) {
+    let _running = stage.diary.begin(&meta);
+    if meta.partition() == 0 {
+        stage.latch.pass_blocking();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_handler_that_runs_on_keeps_its_slot_until_it_has_ended() {
+    let ground = Ground::new(2).await;
+    let stage = Stage { diary: Diary::default(), latch: Latch::closed() };
+    let _release = stage.latch.opens_at_the_end();
+    let listeners = ground.registry().register(listener!(left_behind)).state(stage.clone());
+    let listeners = listeners.set("listener.concurrency", 1).set("listener.shutdown_timeout", "1s");
+    let listeners = listeners.start().await.unwrap();
+    produce(&ground, 0..1, 1).await;
+    stage.diary.wait("it blocks", |entries| entries.len() == 1).await;
+    let container = listeners.container("slots-left-behind").unwrap();
+    container.stop().await;
+    assert_eq!(listeners.status().listeners[0].left_behind.len(), 1, "{}", listeners.status());
+
+    produce(&ground, 1..2, 3).await;
+    container.start().unwrap();
+    let waits = || async {
+        ensure!(phase(&listeners, 0) == Some(Phase::WaitingForPrevious), "{}", listeners.status());
+        ensure!(phase(&listeners, 1) == Some(Phase::WaitingForSlot), "{}", listeners.status());
+        Ok(())
+    };
+    eventually(SOON, "one partition waits for the handler, the other one for its slot", waits).await.unwrap();
+    assert_eq!(stage.diary.entries().len(), 1);
+
+    stage.latch.open();
+    broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
+    assert_eq!(stage.diary.most_at_once(), 1);
+    assert_eq!(listeners.status().listeners[0].left_behind.len(), 0, "{}", listeners.status());
+    listeners.shutdown().await.into_result().unwrap();
 }
 
 fn phase(listeners: &ListenerRegistry, partition: i32) -> Option<Phase> {

@@ -173,8 +173,10 @@ impl Partition {
         self.controls().for_each(|control| control.interrupt(interrupt));
     }
 
-    /// Ends the workers, and notes what their handlers are at: most of them are gone a moment later.
-    pub(super) fn cancel(&mut self, interrupt: Interrupt) {
+    /// Ends the workers, and notes what their handlers are at: most of them are gone a moment later. Gives the records
+    /// that were not noted before.
+    pub(super) fn cancel(&mut self, interrupt: Interrupt) -> Vec<i64> {
+        let already = self.cancelled.len();
         for control in self.retired.iter().chain([&self.control]) {
             let is_noted = self.cancelled.iter().any(|(noted, _)| Arc::ptr_eq(noted, control));
             if !is_noted
@@ -185,6 +187,7 @@ impl Partition {
             }
         }
         self.interrupt(interrupt);
+        self.cancelled[already..].iter().map(|(_, offset)| *offset).collect()
     }
 
     /// How many records whoever gets the partition next may handle again: what is done and not acknowledged, and what

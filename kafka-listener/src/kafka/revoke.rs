@@ -135,11 +135,9 @@ impl PollLoop {
     pub(super) fn lose(&mut self, held: &[TopicPartition]) -> String {
         let mut cut_off = Vec::new();
         for partition in self.partitions.iter_mut().filter(|partition| held.contains(&partition.topic_partition)) {
-            if partition.control.phase().is_running() {
-                cut_off.push((partition.topic_partition.clone(), partition.control.current()));
-            }
             if !sabotage::is_on(Sabotage::NoFence) {
-                partition.cancel(Interrupt::Lost);
+                let records = partition.cancel(Interrupt::Lost);
+                cut_off.extend(records.into_iter().map(|offset| (partition.topic_partition.clone(), Some(offset))));
             }
         }
         if self.stopping {
@@ -231,6 +229,9 @@ impl PollLoop {
                 sabotage::turn_loose(&partition.control);
             } else {
                 partition.cancel(Interrupt::SecondSignal);
+            }
+            for control in partition.controls() {
+                self.parts.listener.left_behind.note(self.parts.consumer.index, control);
             }
             let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
             if repeated > 0 {

@@ -224,7 +224,11 @@ impl PollLoop {
     pub(super) fn on_fenced(&mut self, topic_partition: &TopicPartition) {
         self.fenced_at.get_or_insert_with(Instant::now);
         if let Some(partition) = self.partition_mut(topic_partition) {
-            partition.cancel(Interrupt::Lost);
+            let records = partition.cancel(Interrupt::Lost);
+            if self.stopping {
+                let cut_off = records.into_iter().map(|offset| (topic_partition.clone(), Some(offset))).collect();
+                self.ending.note(cut_off, &[]);
+            }
         }
     }
 

@@ -40,6 +40,8 @@ impl PollLoop {
             }
         }
         self.gauges.set(&load);
+        let listener = &self.parts.listener;
+        listener.metrics.left_behind(listener.left_behind.running().len());
         self.name_the_idle(now);
     }
 
@@ -62,7 +64,9 @@ impl PollLoop {
                  connections open");
         }
         let assigned: usize = self.parts.siblings.iter().map(|sibling| sibling.state().assigned).sum();
-        let Some(idle) = settings.concurrency.and_then(|slots| slots.checked_sub(assigned)) else { return };
+        // Cancelled code that still runs has a slot too.
+        let used = assigned + self.parts.listener.left_behind.running().len();
+        let Some(idle) = settings.concurrency.and_then(|slots| slots.checked_sub(used)) else { return };
         // One of them speaks for all.
         if idle > 0 && assigned > 0 && index == 0 && !std::mem::replace(&mut self.idle.slots, true) {
             tracing::info!(%listener, %group, concurrency = settings.concurrency, assigned, idle,

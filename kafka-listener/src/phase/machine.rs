@@ -52,6 +52,19 @@ impl PartitionMachine {
         self.lifecycle == Lifecycle::Consuming && self.phase.may_become(Phase::Running)
     }
 
+    /// Whether its slot and its partition are taken: for as long as its code runs, whatever became of its result.
+    pub(crate) fn holds_slot(&self) -> bool {
+        self.phase.is_running()
+    }
+
+    /// The code that was cancelled has really ended. An epoch that is over has nothing more to do; one that goes on
+    /// decides what becomes of the record.
+    pub(crate) fn code_ended(&mut self) {
+        if self.phase == Phase::Cancelled && self.lifecycle == Lifecycle::Stopped {
+            self.phase = Phase::Idle;
+        }
+    }
+
     /// Whether a drain has nothing to wait for.
     pub(crate) fn is_drained(&self) -> bool {
         self.lifecycle == Lifecycle::Stopped
@@ -64,7 +77,10 @@ impl PartitionMachine {
     /// The phase cannot follow the present one, or something would start in an epoch that is ending.
     pub(crate) fn enter(&mut self, phase: Phase) -> Result<(), IllegalPhase> {
         let starts = phase == Phase::Running && self.phase != Phase::Running;
-        if !self.phase.may_become(phase) || (starts && self.lifecycle != Lifecycle::Consuming) {
+        // Only the end of its code ends what an ended epoch has left running.
+        let is_left_behind = self.phase == Phase::Cancelled && self.lifecycle == Lifecycle::Stopped;
+        let leaves_code = is_left_behind && phase != Phase::Cancelled;
+        if !self.phase.may_become(phase) || leaves_code || (starts && self.lifecycle != Lifecycle::Consuming) {
             return Err(IllegalPhase { from: self.phase, to: phase });
         }
         self.phase = phase;

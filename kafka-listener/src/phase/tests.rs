@@ -140,12 +140,29 @@ fn a_phase_that_cannot_follow_is_refused() {
     assert_eq!(refused(&held, Phase::Running), "a partition that is `held` cannot become `running`");
 }
 
+#[test]
+fn cancelled_code_of_an_ended_epoch_is_there_until_it_has_ended() {
+    let mut running = machine(&[Phase::Queued, Phase::Running]);
+    assert_eq!(running.interrupt(Interrupt::Lost, SOON), Reaction::Cancel);
+    for interrupt in [Interrupt::Revoke, Interrupt::Stop, Interrupt::SecondSignal] {
+        assert_eq!(running.interrupt(interrupt, SOON), Reaction::LeaveBehind);
+    }
+    let waits = Phase::ALL.into_iter().filter(|phase| phase.is_waiting());
+    assert!(waits.into_iter().all(|phase| running.enter(phase).is_err()), "it cannot be said to wait");
+    assert_eq!((running.phase(), running.holds_slot()), (Phase::Cancelled, true));
+    running.code_ended();
+    assert_eq!((running.phase(), running.holds_slot()), (Phase::Idle, false));
+    assert!(!running.may_start());
+}
+
 proptest! {
     /// Whatever happens: an ended epoch stays ended and starts nothing, running code is never left without a trace,
     /// and a drain ends at its deadline.
     #[test]
-    fn an_ended_epoch_stays_ended(steps in proptest::collection::vec((0..20_usize, 0..2_000_u64), 0..60)) {
+    fn an_ended_epoch_stays_ended(steps in proptest::collection::vec((0..21_usize, 0..2_000_u64), 0..60)) {
         let mut machine = PartitionMachine::new();
+        // Whether user code runs, as whoever started it knows.
+        let mut runs = false;
         for (step, nanos) in steps {
             let (before, was_stopped) = (machine, machine.is_drained());
             let at = Instant::from_nanos(nanos);
@@ -154,6 +171,8 @@ proptest! {
                     let entered = machine.enter(*phase).is_ok();
                     let started = *phase == Phase::Running && before.phase() != Phase::Running;
                     prop_assert!(!(entered && started) || before.may_start());
+                    // A worker says where its code is; it can only say what is so.
+                    runs = if entered { phase.is_running() } else { runs };
                 }
                 (None, Some(interrupt)) => {
                     let reaction = machine.interrupt(*interrupt, at);
@@ -168,9 +187,13 @@ proptest! {
                         prop_assert!(machine.is_drained());
                     }
                 }
-                (None, None) => unreachable!(),
+                (None, None) => {
+                    machine.code_ended();
+                    runs &= !(before.phase() == Phase::Cancelled && was_stopped);
+                }
             }
             prop_assert!(!was_stopped || machine.is_drained());
+            prop_assert_eq!(machine.holds_slot(), runs, "a slot is held for as long as code runs");
         }
         machine.expire(Instant::from_nanos(u64::MAX));
         let drains = matches!(machine.lifecycle(), Lifecycle::Draining { .. });

@@ -18,7 +18,7 @@ use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
-use crate::worker::{ListenerContext, ListenerMetrics};
+use crate::worker::{LeftBehind, ListenerContext, ListenerMetrics};
 
 /// What to run, made by [`ListenerRegistry::builder`]. Nothing is read or connected before [`start`] or [`run`].
 ///
@@ -234,6 +234,7 @@ fn container(
         commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
         attempts: settings.failures.limit_attempts().then(Mutex::default),
         metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
+        left_behind: LeftBehind::default(),
     };
     ListenerContainer::new(Arc::new(settings), Arc::new(context), hooks, runtime)
 }

@@ -4,7 +4,7 @@
 //! Each field has one writer. The poll loop closes gates and cancels; the worker publishes progress.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -15,6 +15,7 @@ use crate::failure::ErrorClass;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
 use crate::offset_tracker::next_offset_after;
+use crate::ownership::PartitionLease;
 use crate::phase::{Interrupt, Phase, Reaction};
 use crate::record::TopicPartition;
 
@@ -38,6 +39,10 @@ pub(crate) struct PartitionControl {
 
     gate: AtomicU8,
     cancel: CancellationToken,
+    /// Set by the poll loop: when running code was cancelled (nanoseconds), 0 until then.
+    cancelled_at: AtomicU64,
+    /// Set by the worker once it owns the partition. Lives as long as the worker or code that it left running.
+    lease: OnceLock<Weak<PartitionLease>>,
     /// Wakes the worker when a gate opens or closes, a commit is acknowledged or a held record is decided upon. One
     /// waiter: the worker.
     changed: Notify,
@@ -129,6 +134,8 @@ impl PartitionControl {
             topic_partition,
             gate: AtomicU8::new(0),
             cancel: CancellationToken::new(),
+            cancelled_at: AtomicU64::new(0),
+            lease: OnceLock::new(),
             changed: Notify::new(),
             done: AtomicI64::new(NO_OFFSET),
             returned_records: AtomicU64::new(0),
@@ -179,7 +186,11 @@ impl PartitionControl {
         debug_assert!(interrupt.ends_epoch(), "{interrupt:?} does not end an epoch");
         self.close_gate(gate::STOP);
         // The worker may start running between a look at its phase and the gate: what counts is what running code gets.
-        if Phase::Running.on(interrupt) == Reaction::Cancel {
+        if Phase::Running.on(interrupt) == Reaction::Cancel && !self.cancel.is_cancelled() {
+            let now = Instant::now();
+            // Nobody looks at its record's age any more.
+            self.observe(now);
+            self.cancelled_at.store(now.as_nanos(), Ordering::Release);
             self.cancel.cancel();
         }
     }
@@ -340,6 +351,10 @@ impl PartitionControl {
         self.waker.wake();
     }
 
+    pub(crate) fn works_under(&self, lease: &Arc<PartitionLease>) {
+        self.lease.get_or_init(|| Arc::downgrade(lease));
+    }
+
     pub(crate) fn wake_loop(&self) {
         self.waker.wake();
     }
@@ -374,8 +389,32 @@ impl PartitionControl {
         offset(self.current.load(Ordering::Relaxed))
     }
 
+    /// What the worker does, or what it has left running.
     pub(crate) fn phase(&self) -> Phase {
-        Phase::from_u8(self.phase.load(Ordering::Acquire))
+        let entered = Phase::from_u8(self.phase.load(Ordering::Acquire));
+        match entered {
+            _ if self.is_over() => {
+                if entered.is_running() {
+                    Phase::Idle
+                } else {
+                    entered
+                }
+            }
+            _ if self.has_ended() => Phase::Cancelled,
+            Phase::Running if self.cancelled_at.load(Ordering::Acquire) != 0 => Phase::Cancelled,
+            entered => entered,
+        }
+    }
+
+    /// Whether the worker has ended, and every code that it left running.
+    pub(crate) fn is_over(&self) -> bool {
+        self.has_ended() && self.lease.get().is_none_or(|lease| lease.strong_count() == 0)
+    }
+
+    /// How long ago its code was cancelled, if it was.
+    pub(crate) fn cancelled_for(&self, now: Instant) -> Option<Duration> {
+        let at = self.cancelled_at.load(Ordering::Acquire);
+        (at != 0).then(|| now.saturating_since(Instant::from_nanos(at)))
     }
 
     /// Records handed over and not done.

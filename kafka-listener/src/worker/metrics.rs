@@ -24,6 +24,7 @@ pub(crate) struct ListenerMetrics {
     possibly_repeated: Counter,
     lost_to_retention: Counter,
     drain_timeouts: Counter,
+    left_behind: Gauge,
 }
 
 /// What one consumer has to do at this moment. Written by its poll loop a few times a second, never per record.
@@ -89,6 +90,7 @@ impl ListenerMetrics {
             possibly_repeated: counter!("kafka_listener_possibly_repeated_total", &labels),
             lost_to_retention: counter!("kafka_listener_records_lost_to_retention_total", &labels),
             drain_timeouts: counter!("kafka_listener_revoke_drain_timeouts_total", &labels),
+            left_behind: gauge!("kafka_listener_left_behind_handlers", &labels),
         }
     }
 
@@ -172,6 +174,11 @@ impl ListenerMetrics {
     /// Code of a revoked partition was still running when the drain's time was up.
     pub(crate) fn drain_timed_out(&self) {
         self.drain_timeouts.increment(1);
+    }
+
+    /// How many handlers run on although their partitions have gone.
+    pub(crate) fn left_behind(&self, handlers: usize) {
+        self.left_behind.set(number(handlers as u64));
     }
 
     /// The gauges of one consumer, told apart by its index.

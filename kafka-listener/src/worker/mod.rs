@@ -5,6 +5,7 @@
 
 mod control;
 mod failed;
+mod left_behind;
 mod membership;
 mod metrics;
 mod run;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use failed::Next;
 
 pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, PartitionControl, WorkerRequest, gate};
+pub(crate) use left_behind::{LeftBehind, LeftBehindUnit};
 pub(crate) use membership::Membership;
 pub(crate) use metrics::{ConsumerGauges, ListenerMetrics, Load, number};
 pub(crate) use run::ErasedHandler;
@@ -57,6 +59,7 @@ pub(crate) struct ListenerContext {
     /// Taken by workers when a record fails or is got past, never across an await; `None` where nothing limits attempts.
     pub(crate) attempts: Option<Mutex<AttemptMemory>>,
     pub(crate) metrics: ListenerMetrics,
+    pub(crate) left_behind: LeftBehind,
 }
 
 /// What one worker has for itself.
@@ -116,6 +119,7 @@ async fn live(
         () = stopped(&control) => return,
         lease = PartitionLease::acquire(owner) => lease,
     };
+    control.works_under(&lease);
     let context = WorkerContext {
         permit: WorkPermit::new(listener.slots.clone(), lease),
         commits_each_record: listener.commits_each_record,

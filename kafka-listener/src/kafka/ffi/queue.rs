@@ -15,6 +15,10 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    pub(crate) fn new(is_set: bool, waker: &Arc<Waker>) -> Self {
+        Self { set: AtomicBool::new(is_set), waker: Arc::clone(waker) }
+    }
+
     /// Marks the queue and wakes the poll loop.
     pub(crate) fn mark(&self) {
         self.set.store(true, Ordering::Release);
@@ -55,7 +59,7 @@ impl Queue {
     /// # Safety
     /// `native` is a live queue handle that nobody else destroys.
     pub(super) unsafe fn adopt(native: *mut sys::NativeQueue, waker: &Arc<Waker>) -> Self {
-        let ready = Arc::new(Ready { set: AtomicBool::new(true), waker: Arc::clone(waker) });
+        let ready = Arc::new(Ready::new(true, waker));
         // SAFETY: `ready` lives as long as the handle, and `drop` switches the callback off before it goes.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(native, Some(on_non_empty), Arc::as_ptr(&ready).cast_mut().cast());
