@@ -75,6 +75,7 @@ mod definition;
 pub mod embedded;
 mod epoch;
 mod error;
+pub mod error_handler;
 pub mod extract;
 mod failure;
 pub mod health;

@@ -155,6 +155,8 @@ pub(crate) struct Delivery<'r> {
     pub(crate) producer: &'r Producer,
     /// From 1.
     pub(crate) attempt: u32,
+    /// `retry.attempts`.
+    pub(crate) attempt_limit: Option<u32>,
     pub(crate) permit: &'r WorkPermit,
 }
 
@@ -243,6 +245,10 @@ impl<'r> RecordContext<'r> {
 
     pub(crate) fn producer(&self) -> &'r Producer {
         self.delivery.producer
+    }
+
+    pub(crate) fn attempt_limit(&self) -> Option<u32> {
+        self.delivery.attempt_limit
     }
 
     pub(crate) fn states(&self) -> &'r States {

@@ -101,6 +101,11 @@ impl WorkPermit {
         GivesBack(self)
     }
 
+    /// Whether blocking code that took over slot and partition has not ended.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        Arc::strong_count(&self.lease) > 1
+    }
+
     /// Passes slot and partition on to code that outlives the handler's future.
     pub(crate) fn tenure(&self) -> Tenure {
         let slot = self.held.swap(false, Ordering::Relaxed).then(|| self.slots.0.clone()).flatten();

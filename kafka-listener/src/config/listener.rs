@@ -78,6 +78,7 @@ pub(super) fn read(
     let commits = Commits::read(&mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
     let failures = failures::read(possible, &mut reader, remarks);
+    let handler_timeout = reader.optional_duration("handler_timeout").value;
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
         _ => OnCorrupt::Hold,
@@ -111,6 +112,7 @@ pub(super) fn read(
         max_poll_interval: group.max_poll_interval.value,
         max_poll_records,
         failures,
+        handler_timeout,
         on_corrupt,
         revoke_timeout: group.revoke_timeout.value,
         shutdown_timeout,

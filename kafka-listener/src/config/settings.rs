@@ -34,6 +34,7 @@ pub(crate) struct ListenerSettings {
     pub(crate) max_poll_records: usize,
 
     pub(crate) failures: FailurePolicies,
+    pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
 
     pub(crate) revoke_timeout: Duration,

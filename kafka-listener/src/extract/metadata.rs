@@ -33,6 +33,17 @@ impl RecordMetadata {
         }
     }
 
+    /// The metadata of a record that nobody has at hand any more.
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        (offset, timestamp): (i64, Timestamp),
+        group_id: Arc<str>,
+        listener_id: Arc<str>,
+        attempt: u32,
+    ) -> Self {
+        Self { topic_partition, offset, timestamp, group_id, listener_id, attempt }
+    }
+
     /// The topic the record was read from.
     pub fn topic(&self) -> &str {
         self.topic_partition.topic()

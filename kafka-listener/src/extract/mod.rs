@@ -2,10 +2,11 @@
 //!
 //! A listener's first parameter is its payload: any type that decodes, [`Option`] of one, [`ConsumerRecord<T>`] or
 //! [`RawPayload`]. Every further parameter is an extractor: a type that implements [`FromRecord`]. There are
-//! [`State`], [`Key`], [`Headers`] and [`RecordMetadata`]; write your own by implementing the trait.
+//! [`State`], [`Key`], [`Headers`], [`RecordMetadata`] and [`Attempt`]; write your own by implementing the trait.
 //!
 //! [`ConsumerRecord<T>`]: crate::ConsumerRecord
 
+mod attempt;
 mod consumer_record;
 mod headers;
 mod key;
@@ -18,6 +19,7 @@ use std::error::Error;
 pub use crate::decode::{DecodeError, Payload};
 pub use crate::producer::Producer;
 pub use crate::state::Requirements;
+pub use attempt::Attempt;
 pub use consumer_record::ConsumerRecord;
 pub use headers::{HeaderNotUtf8, Headers};
 pub use key::{FromKey, Key};

@@ -97,6 +97,7 @@ impl Sample {
             states: &self.states,
             producer: &self.producer,
             attempt: 3,
+            attempt_limit: Some(5),
             permit: &self.permit,
         };
         read(RecordContext::new(batch, index, &delivery))

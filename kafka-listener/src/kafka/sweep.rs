@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::container::ConsumerPhase;
-use crate::worker::{Load, gate, number};
+use crate::worker::{Load, PartitionControl, gate, number};
 
 /// How long after `revoke_timeout` a rebalance counts as over. A cooperative one gives a new member nothing at first,
 /// and what others have given up a heartbeat or two later.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// How long after `handler_timeout` a handler that could be cancelled has been.
+const UNCANCELLED: Duration = Duration::from_secs(1);
 
 /// What has been said of consumers and slots that have nothing to do.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ impl PollLoop {
         for partition in &self.partitions {
             let control = &partition.control;
             control.observe(now);
+            self.report_over_time(control, now);
             if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition) {
                 control.set_end_offset(high);
             }
@@ -43,6 +47,20 @@ impl PollLoop {
         let listener = &self.parts.listener;
         listener.metrics.left_behind(listener.left_behind.running().len());
         self.name_the_idle(now);
+    }
+
+    /// A handler that is past its time and not cancelled blocks its thread: nothing can end it. Said once per record.
+    fn report_over_time(&self, control: &PartitionControl, now: Instant) {
+        let Some(limit) = self.parts.settings.handler_timeout else { return };
+        let Some(running_for) = control.running_for(now).filter(|age| *age > limit + UNCANCELLED) else { return };
+        if control.note_over_time() {
+            let topic_partition = &control.topic_partition;
+            tracing::warn!(listener = %self.parts.listener.id, topic = topic_partition.topic(),
+                partition = topic_partition.partition(), offset = control.current(), ?running_for,
+                handler_timeout = ?limit,
+                "the handler is past `handler_timeout` and blocks its thread: it cannot be cancelled");
+            self.parts.listener.metrics.over_time();
+        }
     }
 
     /// Says once, when a rebalance is over, who has nothing to do: consumers without a partition, and slots that no

@@ -13,6 +13,7 @@ use crate::config::{ConfigSource, Environment, Resolved, ResolvedListener, Sourc
 use crate::container::ListenerContainer;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
+use crate::error_handler::{ErrorHandler, ErrorHandlers};
 use crate::kafka::ProducerEngine;
 use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
@@ -33,6 +34,8 @@ pub struct ListenerRegistryBuilder {
     state_errors: Vec<String>,
     hooks: Vec<Arc<dyn RebalanceListener>>,
     hooks_by_listener: BTreeMap<String, Vec<Arc<dyn RebalanceListener>>>,
+    error_handlers: Vec<Arc<dyn ErrorHandler>>,
+    error_handlers_by_listener: BTreeMap<String, Vec<Arc<dyn ErrorHandler>>>,
 }
 
 impl fmt::Debug for ListenerRegistryBuilder {
@@ -130,6 +133,18 @@ impl ListenerRegistryBuilder {
         self
     }
 
+    /// Asks this handler about failed deliveries of every listener.
+    pub fn error_handler(mut self, handler: impl ErrorHandler) -> Self {
+        self.error_handlers.push(Arc::new(handler));
+        self
+    }
+
+    /// Asks this handler about failed deliveries of the listener `id`, before those of all listeners.
+    pub fn error_handler_for(mut self, id: impl Into<String>, handler: impl ErrorHandler) -> Self {
+        self.error_handlers_by_listener.entry(id.into()).or_default().push(Arc::new(handler));
+        self
+    }
+
     /// Checks everything, then starts the listeners. Returns once all is validated and the poll loops run; with the
     /// broker away it still does, and the listeners join when it comes ([`ListenerRegistry::wait_until_assigned`]).
     ///
@@ -146,7 +161,7 @@ impl ListenerRegistryBuilder {
         }
         let resolved = resolve(&self.sources, &definitions)?;
         check_states(&self.states, self.state_errors, &resolved)?;
-        check_hooks(&self.hooks_by_listener, &resolved)?;
+        check_ids(self.hooks_by_listener.keys().chain(self.error_handlers_by_listener.keys()), &resolved)?;
         log_start(&resolved);
         if resolved.listeners.is_empty() {
             let reasons: Vec<String> = resolved.left_out.iter().map(|(id, why)| format!("`{id}`: {why}")).collect();
@@ -156,9 +171,13 @@ impl ListenerRegistryBuilder {
         let producer = producer(&resolved)?;
         let mut containers = Vec::with_capacity(resolved.listeners.len());
         for listener in resolved.listeners {
+            let id = listener.definition.id;
             let mut hooks = self.hooks.clone();
-            hooks.extend(self.hooks_by_listener.get(listener.definition.id).into_iter().flatten().cloned());
-            containers.push(container(listener, &self.states, &producer, Hooks::new(hooks), runtime.clone()));
+            hooks.extend(self.hooks_by_listener.get(id).into_iter().flatten().cloned());
+            let own_handlers = self.error_handlers_by_listener.get(id).into_iter().flatten();
+            let error_handlers = own_handlers.chain(&self.error_handlers).cloned().collect();
+            let code = Code { hooks: Hooks::new(hooks), error_handlers: ErrorHandlers::new(error_handlers) };
+            containers.push(container(listener, &self.states, &producer, code, runtime.clone()));
         }
         for container in containers.iter().filter(|container| container.settings().auto_startup) {
             container.start()?;
@@ -211,11 +230,17 @@ fn producer(resolved: &Resolved) -> Result<Producer, Error> {
     Ok(Producer::new(Arc::new(engine)))
 }
 
+/// The user's code around one listener.
+struct Code {
+    hooks: Hooks,
+    error_handlers: ErrorHandlers,
+}
+
 fn container(
     listener: ResolvedListener,
     states: &States,
     producer: &Producer,
-    hooks: Hooks,
+    code: Code,
     runtime: Handle,
 ) -> ListenerContainer {
     let ResolvedListener { definition, settings, .. } = listener;
@@ -227,6 +252,8 @@ fn container(
         producer: producer.clone(),
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),
+        error_handlers: code.error_handlers,
+        handler_timeout: settings.handler_timeout,
         on_corrupt: settings.on_corrupt,
         max_payload: settings.limits.max_payload,
         reads_headers: requirements_of(&definition).reads_headers,
@@ -236,7 +263,7 @@ fn container(
         metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
         left_behind: LeftBehind::default(),
     };
-    ListenerContainer::new(Arc::new(settings), Arc::new(context), hooks, runtime)
+    ListenerContainer::new(Arc::new(settings), Arc::new(context), code.hooks, runtime)
 }
 
 fn check_states(states: &States, mut errors: Vec<String>, resolved: &Resolved) -> Result<(), Error> {
@@ -245,15 +272,13 @@ fn check_states(states: &States, mut errors: Vec<String>, resolved: &Resolved) -
     if errors.is_empty() { Ok(()) } else { Err(Error::State(errors.join("\n"))) }
 }
 
-fn check_hooks(
-    by_listener: &BTreeMap<String, Vec<Arc<dyn RebalanceListener>>>,
-    resolved: &Resolved,
-) -> Result<(), Error> {
+/// Whatever is given for one listener names one that exists, whether it runs or not.
+fn check_ids<'i>(mut named: impl Iterator<Item = &'i String>, resolved: &Resolved) -> Result<(), Error> {
     let known = |id: &str| {
         resolved.listeners.iter().any(|listener| listener.definition.id == id)
             || resolved.left_out.iter().any(|(left_out, _)| left_out == id)
     };
-    match by_listener.keys().find(|id| !known(id)) {
+    match named.find(|id| !known(id)) {
         None => Ok(()),
         Some(id) => Err(Error::UnknownContainer {
             id: id.clone(),

@@ -75,6 +75,8 @@ pub(crate) struct PartitionControl {
     /// Written by the poll loop a few times a second: the record the worker was seen at, and since when.
     seen_at: AtomicI64,
     seen_since: AtomicU64,
+    /// Written by the poll loop: the record whose handler was last reported as past its time.
+    over_time_at: AtomicI64,
     /// Written by the poll loop: records handed over in this epoch.
     sent_records: AtomicU64,
 
@@ -153,6 +155,7 @@ impl PartitionControl {
             end_offset: AtomicI64::new(NO_OFFSET),
             seen_at: AtomicI64::new(NO_OFFSET),
             seen_since: AtomicU64::new(0),
+            over_time_at: AtomicI64::new(NO_OFFSET),
             sent_records: AtomicU64::new(0),
             decision: Mutex::new(None),
             requested: AtomicBool::new(false),
@@ -246,6 +249,12 @@ impl PartitionControl {
         if self.seen_at.swap(current, Ordering::Relaxed) != current {
             self.seen_since.store(now.as_nanos(), Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the handler of the current record is past its time; `false` if that was noted before.
+    pub(crate) fn note_over_time(&self) -> bool {
+        let current = self.current.load(Ordering::Relaxed);
+        self.over_time_at.swap(current, Ordering::Relaxed) != current
     }
 
     pub(crate) fn set_end_offset(&self, end_offset: i64) {

@@ -4,19 +4,27 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::control::{HeldAction, HeldAnswer, WorkerRequest, gate};
+use super::guarded::{Guarded, panic_text};
 use super::{WorkerContext, stopped};
 use crate::clock::Instant;
 use crate::config::{OnCorrupt, OnFailure};
+use crate::error_handler::FailedDelivery;
+use crate::extract::{Attempt, RecordMetadata};
 use crate::failure::{ErrorClass, ListenerError};
 use crate::kafka::ffi::PartitionError;
 use crate::offset_tracker::next_offset_after;
 use crate::phase::Phase;
+use crate::record::RawRecord;
 use crate::retry::{Decision, Failed, RetryState};
+
+/// Characters of an error that a log line bears.
+const LONGEST: usize = 1000;
 
 /// How the worker goes on after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +45,9 @@ enum Held {
 }
 
 impl WorkerContext {
-    pub(super) async fn failed(&self, offset: i64, retry: &mut RetryState, error: &ListenerError) -> Next {
+    pub(super) async fn failed(&self, record: RawRecord, retry: &mut RetryState, error: &ListenerError) -> Next {
         let listener = &*self.listener;
+        let offset = record.offset;
         let attempt = retry.attempt();
         listener.metrics.failed();
         let text = describe(error);
@@ -51,6 +60,7 @@ impl WorkerContext {
         let decision = retry.failed(failed, &listener.failures);
         self.remember(offset, *retry);
         self.control.set_attempt(attempt, Some(Arc::clone(&text)));
+        let Some(decision) = self.decide(record, attempt, error, decision).await else { return Next::Leave };
         match decision {
             Decision::RetryAfter(delay) => {
                 self.log_retry(offset, attempt, delay, error.class(), &text);
@@ -62,7 +72,7 @@ impl WorkerContext {
                     listener = %listener.id, topic = self.control.topic_partition.topic(),
                     partition = self.control.topic_partition.partition(), offset, attempt,
                     class = %error.class(), error = %text,
-                    "record skipped: on_failure = \"skip\""
+                    "record skipped: on_failure = \"skip\", or an error handler"
                 );
                 listener.metrics.skipped(error.class());
                 self.past(offset);
@@ -90,6 +100,51 @@ impl WorkerContext {
                 self.control.ask(WorkerRequest::Fail { offset, class: error.class().clone(), error: text });
                 stopped(&self.control).await;
                 Next::Leave
+            }
+        }
+    }
+
+    /// What the error handlers make of what the settings decided. `None`: the worker was cancelled meanwhile.
+    async fn decide(
+        &self,
+        record: RawRecord,
+        attempt: u32,
+        error: &ListenerError,
+        decision: Decision,
+    ) -> Option<Decision> {
+        let listener = &*self.listener;
+        if listener.error_handlers.is_empty() {
+            return Some(decision);
+        }
+        let metadata = RecordMetadata::new(
+            self.control.topic_partition.clone(),
+            (record.offset, record.timestamp),
+            Arc::clone(&listener.group_id),
+            Arc::clone(&listener.id),
+            attempt,
+        );
+        let attempt = Attempt::new(attempt, listener.failures.of(error.class()).retry.attempts);
+        let failure = FailedDelivery::new(&metadata, error, attempt, decision);
+        self.control.enter(Phase::Running);
+        let mut asked = Guarded::new(Box::pin(listener.error_handlers.on_failure(failure)));
+        let limit = async {
+            match listener.handler_timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let action = tokio::select! {
+            biased;
+            () = self.control.cancelled() => return None,
+            action = poll_fn(|task| asked.poll(task)) => action.map_err(|panic| panic_text(&*panic).to_owned()),
+            () = limit => Err("it took longer than `handler_timeout`".to_owned()),
+        };
+        match action {
+            Ok(action) => Some(action.decision().unwrap_or(decision)),
+            Err(reason) => {
+                tracing::error!(listener = %listener.id, record = %metadata, reason = %Escaped(&reason, LONGEST),
+                    "an error handler failed: the settings decide");
+                Some(decision)
             }
         }
     }
@@ -221,7 +276,6 @@ impl WorkerContext {
 /// The error and its causes, one line, control characters escaped, cut to a length that a log line bears. `Display` is
 /// user code and may panic.
 fn describe(error: &ListenerError) -> Arc<str> {
-    const LONGEST: usize = 1000;
     let text = catch_unwind(AssertUnwindSafe(|| {
         let mut text = error.source().to_string();
         let mut cause: Option<&(dyn Error + 'static)> = error.source().source();

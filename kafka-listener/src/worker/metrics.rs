@@ -20,6 +20,8 @@ pub(crate) struct ListenerMetrics {
     failed: Counter,
     retries: Counter,
     held: Counter,
+    timeouts: Counter,
+    over_time: Counter,
     process: Histogram,
     possibly_repeated: Counter,
     lost_to_retention: Counter,
@@ -86,6 +88,8 @@ impl ListenerMetrics {
             failed: records("failed"),
             retries: counter!("kafka_listener_retries_total", &labels),
             held: counter!("kafka_listener_held_total", &labels),
+            timeouts: counter!("kafka_listener_handler_timeouts_total", &labels),
+            over_time: counter!("kafka_listener_handlers_over_time_total", &labels),
             process: histogram!("kafka_listener_process_seconds", &labels),
             possibly_repeated: counter!("kafka_listener_possibly_repeated_total", &labels),
             lost_to_retention: counter!("kafka_listener_records_lost_to_retention_total", &labels),
@@ -115,6 +119,16 @@ impl ListenerMetrics {
 
     pub(crate) fn held(&self) {
         self.held.increment(1);
+    }
+
+    /// A handler was cancelled at `handler_timeout`.
+    pub(crate) fn timed_out(&self) {
+        self.timeouts.increment(1);
+    }
+
+    /// A handler is past `handler_timeout` and cannot be cancelled.
+    pub(crate) fn over_time(&self) {
+        self.over_time.increment(1);
     }
 
     pub(crate) fn skipped(&self, class: &ErrorClass) {

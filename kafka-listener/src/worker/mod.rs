@@ -5,19 +5,23 @@
 
 mod control;
 mod failed;
+mod guarded;
 mod left_behind;
 mod membership;
 mod metrics;
 mod run;
+mod timer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use failed::Next;
+use timer::HandlerTimer;
 
 pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, PartitionControl, WorkerRequest, gate};
 pub(crate) use left_behind::{LeftBehind, LeftBehindUnit};
@@ -29,6 +33,7 @@ pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
 use crate::config::{FailurePolicies, OnCorrupt};
+use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
 use crate::ownership::{OwnerKey, PartitionLease};
@@ -49,6 +54,8 @@ pub(crate) struct ListenerContext {
     pub(crate) producer: Producer,
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
+    pub(crate) error_handlers: ErrorHandlers,
+    pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) max_payload: u64,
     /// Whether any parameter of the listener looks at headers.
@@ -70,6 +77,8 @@ pub(crate) struct WorkerContext {
     pub(crate) membership: Arc<Membership>,
     pub(crate) permit: WorkPermit,
     commits_each_record: bool,
+    /// Where `handler_timeout` is set.
+    timer: Option<HandlerTimer>,
 }
 
 /// What travels from the poll loop to a worker, in the order of the partition.
@@ -123,6 +132,7 @@ async fn live(
     let context = WorkerContext {
         permit: WorkPermit::new(listener.slots.clone(), lease),
         commits_each_record: listener.commits_each_record,
+        timer: listener.handler_timeout.map(HandlerTimer::new),
         listener,
         control,
         membership,
@@ -160,6 +170,23 @@ async fn stopped(control: &PartitionControl) {
 }
 
 impl WorkerContext {
+    /// Whether the handler that began at `began`, and awaits, has had its time. Blocking code cannot be cancelled, and
+    /// its record must not be delivered beside it: it is waited for.
+    fn poll_timeout(&self, began: Instant, task: &mut Context<'_>) -> bool {
+        let Some(timer) = &self.timer else { return false };
+        timer.poll_expired(began, task).is_ready() && !self.permit.is_passed_on()
+    }
+
+    /// The failure of a handler that has had its time.
+    #[cold]
+    fn timed_out(&self) -> ListenerError {
+        self.listener.metrics.timed_out();
+        match &self.timer {
+            Some(timer) => timer.expired(),
+            None => unreachable!("only a timer says so"),
+        }
+    }
+
     /// Works through one hand-over. `false`: the worker has to leave.
     async fn handle(&self, batch: &RecordBatch) -> bool {
         let Some(first) = batch.records.first() else { return true };
@@ -189,7 +216,7 @@ impl WorkerContext {
                     }
                 }
                 RunEnd::Failed(error) => {
-                    let next = self.failed(batch.records[at].offset, &mut retry, &error).await;
+                    let next = self.failed(batch.records[at], &mut retry, &error).await;
                     drop_guarded(error);
                     match next {
                         Next::Again => {}

@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +19,7 @@ use crate::failure::{ErrorClass, ListenerError};
 use crate::phase::Phase;
 use crate::record::{Delivery, RecordBatch, RecordContext};
 use crate::worker::WorkerContext;
+use crate::worker::guarded::{Guarded, panic_text};
 
 /// A worker gives way to other tasks at least this often, also when its handler never awaits.
 const LONGEST_RUN: Duration = Duration::from_millis(1);
@@ -73,36 +73,12 @@ impl<H: Handler> RunBatch for H {
 impl ErasedHandler {
     /// Runs a hand-over. A panic anywhere in user code, its destructors included, is a failure of class `panic`.
     pub(crate) async fn run_guarded(&self, unit: Unit<'_>) -> RunEnd {
-        let mut run = Guarded(Some(self.0.run(unit)));
-        let end = std::future::poll_fn(|context| {
-            let Some(future) = run.0.as_mut() else { return Poll::Ready(RunEnd::Interrupted) };
-            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-                Ok(poll) => poll,
-                Err(panic) => Poll::Ready(RunEnd::Failed(panicked(&*panic))),
-            }
-        })
-        .await;
+        let mut run = Guarded::new(self.0.run(unit));
+        let end = std::future::poll_fn(|task| run.poll(task)).await;
+        let end = end.unwrap_or_else(|panic| RunEnd::Failed(panicked(&*panic)));
         match run.discard() {
             Err(panic) if matches!(end, RunEnd::Completed | RunEnd::Interrupted) => RunEnd::Failed(panicked(&*panic)),
             _ => end,
-        }
-    }
-}
-
-/// Drops a future without letting a panic of what it owns through, also when it is cancelled.
-struct Guarded<'u>(Option<Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>>>);
-
-impl Guarded<'_> {
-    fn discard(&mut self) -> Result<(), Box<dyn Any + Send>> {
-        let future = self.0.take();
-        catch_unwind(AssertUnwindSafe(|| drop(future)))
-    }
-}
-
-impl Drop for Guarded<'_> {
-    fn drop(&mut self) {
-        if self.discard().is_err() {
-            tracing::error!("a destructor panicked while a cancelled handler was dropped");
         }
     }
 }
@@ -116,6 +92,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         states: &listener.states,
         producer: &listener.producer,
         attempt,
+        attempt_limit: listener.failures.default.retry.attempts,
         permit,
     };
     let mut tally = listener.metrics.tally();
@@ -149,6 +126,9 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
                     if poll.is_pending() {
                         // It may await for long: what was handled before shows meanwhile.
                         tally.flush();
+                        if context.poll_timeout(now, task) {
+                            return Poll::Ready(Err(context.timed_out()));
+                        }
                     }
                     poll
                 })
@@ -205,10 +185,6 @@ fn too_large(size: usize, limit: u64) -> ListenerError {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> ListenerError {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(the panic carries no text)");
+    let text = panic_text(panic);
     ListenerError::of_class(format!("panicked: {text}"), ErrorClass::Panic, true)
 }

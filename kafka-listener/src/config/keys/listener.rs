@@ -301,6 +301,14 @@ pub(crate) static LISTENER: &[Key] = &[
         ..KEY
     },
     Key {
+        name: "handler_timeout",
+        kind: Kind::Duration { min: 1, max: DAY },
+        default_from: "handlers take the time they need, as with Spring",
+        doc: "A handler that takes longer is cancelled where it awaits: a failed delivery of class `timeout`. Code that \
+              blocks its thread cannot be cancelled; it is reported and waited for.",
+        ..KEY
+    },
+    Key {
         name: "on_corrupt",
         kind: Kind::Choice(&["hold", "skip"]),
         default: Some("hold"),

@@ -36,7 +36,7 @@ fn unknown_keys() {
         "[listener]\nautoOffsetReset = 'latest'",
         "[listener]\n'max.poll.interval.ms' = 1000",
         "[listener]\nmissing-topics-fatal = true",
-        "[listener]\nhandler_timeout = '30s'",
+        "[listener]\nordering = 'key'",
         "[listener.retry]\nmax_attempts = 3",
         "[container_factories.slow]\ncontainer_factory = 'other'",
         "[profiles.never_active.listener]\nconcurency = 3",

@@ -209,7 +209,7 @@ fn the_schema_refuses_unknown_keys_wherever_the_reader_does() {
         "[kafka.producer]\nlinger_ms = 5",
         "[kafka.producer.properties]\n'fetch.min.bytes' = 5",
         "[kafka.properties]\n'group.id' = 'x'",
-        "[listener]\nhandler_timeout = '1s'",
+        "[listener]\nhandler_limit = '1s'",
         "[listener.retry]\nmax_attempts = 3",
         "[listener.limits]\nrecords = 3",
         "[listener.on_failure]\ntimeout = { action = 'skip' }",
