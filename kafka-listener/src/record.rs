@@ -2,11 +2,15 @@
 //!
 //! Knows nothing of librdkafka and nothing of offsets to commit.
 
+mod arenas;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+
+pub(crate) use arenas::{Arenas, Spare};
 
 use crate::producer::Producer;
 use crate::slots::{Tenure, WorkPermit};
@@ -120,6 +124,29 @@ pub(crate) struct RecordBatch {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) arena: Bytes,
     pub(crate) records: Vec<RawRecord>,
+    home: arenas::Home,
+}
+
+impl RecordBatch {
+    /// A batch of memory of its own.
+    #[cfg(test)]
+    pub(crate) fn new(topic_partition: TopicPartition, arena: Vec<u8>, records: Vec<RawRecord>) -> Self {
+        Self { topic_partition, arena: arena.into(), records, home: None }
+    }
+
+    /// A batch whose memory goes back to `arenas` when it is dropped.
+    pub(crate) fn from_arenas(topic_partition: TopicPartition, spare: Spare, arenas: &Arc<Arenas>) -> Self {
+        let Spare { arena, records } = spare;
+        Self { topic_partition, arena: arena.into(), records, home: Some(Arc::clone(arenas)) }
+    }
+}
+
+impl Drop for RecordBatch {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            home.give_back(std::mem::take(&mut self.arena), std::mem::take(&mut self.records));
+        }
+    }
 }
 
 /// Appends one header to an arena: name length, name, value length (`u32::MAX` is null), value.

@@ -387,9 +387,9 @@ pub(crate) static BUILT_IN: &[(&str, &str)] = &[
     ("enable.partition.eof", "false"),
     // A flipped bit must not be handed to a listener as a record.
     ("check.crcs", "true"),
-    ("queued.min.messages", "30000"),
+    ("queued.min.messages", "10000"),
     // A queue that was drained is refilled at once instead of after a second.
-    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.queue.backoff.ms", "2"),
     // New partitions and topics are found in half a minute instead of five.
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("statistics.interval.ms", "0"),

@@ -80,11 +80,7 @@ impl Sample {
             payload: self.payload,
             headers,
         };
-        let batch = RecordBatch {
-            topic_partition: TopicPartition::new("orders", 2),
-            arena: arena.into(),
-            records: vec![record],
-        };
+        let batch = RecordBatch::new(TopicPartition::new("orders", 2), arena, vec![record]);
         self.lend(&batch, 0, read)
     }
 

@@ -43,6 +43,7 @@ impl PollLoop {
                 load.oldest_unfinished = load.oldest_unfinished.max(control.record_age(now));
             }
         }
+        self.scratch.trim();
         self.gauges.set(&load);
         let listener = &self.parts.listener;
         listener.metrics.left_behind(listener.left_behind.running().len());

@@ -6,9 +6,9 @@ use super::Assignment;
 
 /// librdkafka settings of every subject.
 pub(crate) const SETTINGS: [(&str, &str); 6] = [
-    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "100"),
-    ("queued.min.messages", "30000"),
+    ("queued.min.messages", "10000"),
     ("queued.max.messages.kbytes", "8192"),
     ("check.crcs", "true"),
     ("partition.assignment.strategy", "cooperative-sticky"),

@@ -1,18 +1,18 @@
 //! Taking records out of a partition's queue: one call for many, copied into one arena, freed at once.
 
 use std::ffi::{c_char, c_int, c_void};
-
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::{KafkaError, Queue, owned, sys};
-use crate::record::{RawRecord, RecordBatch, Span, Timestamp, TopicPartition, encode_header};
+use crate::record::{Arenas, RawRecord, RecordBatch, Span, Timestamp, TopicPartition, encode_header};
 
-/// Room for the pointers of one drain; one per poll loop.
+/// Room for the pointers of one drain, and memory for the records; one per poll loop.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     messages: Vec<*mut sys::Message>,
     /// Whether headers are taken along.
     headers: bool,
+    arenas: Arc<Arenas>,
 }
 
 // SAFETY: the pointers are written and consumed within one call of `drain`; between calls they are never read.
@@ -20,11 +20,16 @@ unsafe impl Send for Scratch {}
 
 impl Scratch {
     pub(crate) fn new(capacity: usize, headers: bool) -> Self {
-        Self { messages: vec![std::ptr::null_mut(); capacity], headers }
+        Self { messages: vec![std::ptr::null_mut(); capacity], headers, arenas: Arc::default() }
     }
 
     pub(crate) fn capacity(&self) -> usize {
         self.messages.len()
+    }
+
+    /// Frees memory that has not been needed for a while. To be called from time to time.
+    pub(crate) fn trim(&self) {
+        self.arenas.trim();
     }
 }
 
@@ -63,8 +68,7 @@ impl Queue {
         if count == 0 {
             return None;
         }
-        let mut arena = Vec::with_capacity(arena_hint);
-        let mut records = Vec::with_capacity(count);
+        let mut spare = scratch.arenas.take(arena_hint, count);
         let mut error = None;
         let mut behind_error = 0;
         for &message in &scratch.messages[..count] {
@@ -73,14 +77,14 @@ impl Queue {
                 if error.is_some() {
                     behind_error += 1;
                 } else if (*message).err == 0 {
-                    records.push(copy(&*message, &mut arena, scratch.headers));
+                    spare.records.push(copy(&*message, &mut spare.arena, scratch.headers));
                 } else {
                     error = Some(partition_error(&*message));
                 }
                 sys::rd_kafka_message_destroy(message);
             }
         }
-        let batch = RecordBatch { topic_partition: topic_partition.clone(), arena: Bytes::from(arena), records };
+        let batch = RecordBatch::from_arenas(topic_partition.clone(), spare, &scratch.arenas);
         Some(Drained { batch, error, behind_error, full: count == limit })
     }
 
