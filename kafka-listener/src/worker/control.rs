@@ -342,15 +342,20 @@ impl PartitionControl {
         lock(&self.decision).take()
     }
 
-    /// The hold is over: a decision that came too late is told so.
-    pub(crate) fn end_hold(&self) {
+    /// The hold of the record at `held` is over, by this decision if by any; one that came too late is told so. Answered
+    /// when nobody can see the hold any more: who asked and sees one then sees the next.
+    pub(crate) fn end_hold(&self, held: i64, decided: Option<HeldDecision>) {
         let late = {
             let mut slot = lock(&self.decision);
             self.enter(Phase::Queued);
             slot.take()
         };
-        if let Some(late) = late {
-            late.answer.send(HeldAnswer::NotHeld).ok();
+        let answers = [(decided, HeldAnswer::Done { offset: held }), (late, HeldAnswer::NotHeld)];
+        for (decision, answer) in answers {
+            if let Some(decision) = decision {
+                // The asker may have gone; the decision holds all the same.
+                decision.answer.send(answer).ok();
+            }
         }
     }
 
@@ -472,3 +477,6 @@ fn offset(raw: i64) -> Option<i64> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::control::{HeldAction, HeldAnswer, WorkerRequest, gate};
+use super::control::{HeldAction, HeldAnswer, HeldDecision, WorkerRequest, gate};
 use super::guarded::{Guarded, panic_text};
 use super::{WorkerContext, stopped};
 use crate::clock::Instant;
@@ -181,15 +181,16 @@ impl WorkerContext {
     /// Waits for a decision about the record at `held`.
     async fn hold(&self, held: i64) -> Held {
         self.control.begin_hold(held);
-        let end = self.decided(held).await;
-        self.control.end_hold();
+        let (end, decision) = self.decided(held).await;
+        self.control.end_hold(held, decision);
         end
     }
 
-    async fn decided(&self, held: i64) -> Held {
+    /// How the hold ends, and the decision that ends it.
+    async fn decided(&self, held: i64) -> (Held, Option<HeldDecision>) {
         loop {
             if self.control.gates() & gate::STOP != 0 {
-                return Held::Leave;
+                return (Held::Leave, None);
             }
             let Some(decision) = self.control.take_decision() else {
                 self.control.changed().await;
@@ -208,9 +209,7 @@ impl WorkerContext {
                 partition = self.control.topic_partition.partition(), offset = held, action = ?decision.action,
                 "hold ended by an operator"
             );
-            // The asker may have gone; the decision holds all the same.
-            decision.answer.send(HeldAnswer::Done { offset: held }).ok();
-            return end;
+            return (end, Some(decision));
         }
     }
 
