@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+/// How long a test waits for what has to come and mostly comes in well under a second: the machine may be slow, and busy
+/// with something else. Where a promise has a deadline, that one is waited for instead.
+pub const SOON: Duration = Duration::from_secs(120);
+
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
 

@@ -12,7 +12,7 @@ pub mod proxy;
 mod unique;
 
 pub use broker::{Cluster, ClusterOptions, broker, proxied_broker};
-pub use eventually::{Outcome, eventually};
+pub use eventually::{Outcome, SOON, eventually};
 pub use kafka::{CommitSampler, Isolation, Kafka, Record};
 pub use member::{Member, MemberOptions};
 pub use mock::MockKafka;

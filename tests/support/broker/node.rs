@@ -21,8 +21,8 @@ use super::distribution::Distribution;
 const KEEPER: &str = include_str!("../../kafka/keeper.sh");
 const LOGGING: &str = include_str!("../../kafka/log4j2.properties");
 
-/// How long a node may take to format, to begin and to end.
-const PROCESS_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a node may take to format, to begin and to end: a JVM takes seconds of a processor that may be shared.
+const PROCESS_DEADLINE: Duration = Duration::from_secs(240);
 
 /// What the keeper said last. `New` → `Running` → `Ended` → `Running` …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Node {
     /// Returns when it has really stopped: the signal reaches a thread only when that is next interrupted, and on a busy
     /// machine a JVM answers a request or two until then.
     pub(super) fn freeze(&self) -> anyhow::Result<()> {
-        const DEADLINE: Duration = Duration::from_secs(10);
+        const DEADLINE: Duration = Duration::from_secs(60);
         self.signal(Signal::STOP)?;
         let pid = self.pid().with_context(|| format!("node {} is not running", self.id))?;
         let give_up = Instant::now() + DEADLINE;

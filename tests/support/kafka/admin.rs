@@ -117,7 +117,7 @@ fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(REQUEST_DEADLINE))
         // The broker answers when the change is made, not when it is accepted.
-        .operation_timeout(Some(Duration::from_secs(10)))
+        .operation_timeout(Some(Duration::from_secs(30)))
 }
 
 fn check(results: Vec<Result<String, (String, RDKafkaErrorCode)>>) -> anyhow::Result<()> {

@@ -23,7 +23,7 @@ pub use self::read::{Isolation, Stored};
 pub use self::sampler::{CommitSampler, Regress, Sample, Samples};
 
 /// How long a single request may take; what waits for a condition has a deadline of its own.
-pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A Kafka cluster by its address. Clones share their connections.
 #[derive(Clone)]

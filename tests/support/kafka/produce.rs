@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 
 use super::{Kafka, REQUEST_DEADLINE};
 
+/// In milliseconds: a test that is to fail does so for a better reason.
+const DELIVERY_TIMEOUT: &str = "300000";
+
 pub(super) type RecordProducer = ThreadedProducer<Deliveries>;
 
 /// A record to produce. Without a payload it is a tombstone.
@@ -144,6 +147,8 @@ impl Kafka {
     pub async fn transaction(&self) -> anyhow::Result<Transaction> {
         self.blocking(|kafka| {
             let mut config = kafka.client_config();
+            // No shorter than a record of it may take.
+            config.set("transaction.timeout.ms", DELIVERY_TIMEOUT);
             let producer = create(config.set("transactional.id", crate::unique("transaction")).clone())?;
             producer.init_transactions(REQUEST_DEADLINE)?;
             producer.begin_transaction()?;
@@ -215,7 +220,7 @@ pub(super) fn create(mut config: ClientConfig) -> anyhow::Result<RecordProducer>
         .set("linger.ms", "2")
         .set("message.max.bytes", "67108864")
         .set("queue.buffering.max.messages", "1000000")
-        .set("delivery.timeout.ms", "60000");
+        .set("delivery.timeout.ms", DELIVERY_TIMEOUT);
     Ok(config.create_with_context(Deliveries)?)
 }
 

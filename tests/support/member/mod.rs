@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Pid;
 
 use self::leash::Leash;
+use crate::SOON;
 use crate::event::{self, Event, EventLog, Signal, What};
 
 /// How often a member is looked at.
@@ -278,7 +279,7 @@ impl Member {
     /// When it had ended already.
     pub async fn kill(&mut self) -> anyhow::Result<Exit> {
         self.signal(Signal::Kill)?;
-        self.wait_for_exit(Duration::from_secs(10)).await
+        self.wait_for_exit(SOON).await
     }
 
     /// The end of its own log.
