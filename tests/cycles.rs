@@ -1,16 +1,14 @@
 //! Two hundred starts and stops leave nothing behind. A binary of its own: it counts what the whole process holds.
 
 use std::fs;
-use std::time::Duration;
 
 use kafka_listener::extract::State;
 use kafka_listener::{ListenerRegistry, kafka_listener, listener};
 use serde::Deserialize;
-use support::{Record, broker, eventually, unique};
+use support::{Record, SOON, broker, eventually, unique};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
-const SOON: Duration = Duration::from_secs(60);
 const CYCLES: usize = 200;
 /// Cycles after which all that is made once has been made.
 const WARM: usize = 40;

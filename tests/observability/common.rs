@@ -1,14 +1,12 @@
 //! What these tests share: a topic and a group of their own, and a handler that does what an order tells it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kafka_listener::{ListenerError, ListenerRegistry, ListenerRegistryBuilder};
 use serde::Deserialize;
+pub(crate) use support::SOON;
 use support::{Record, broker, eventually, unique};
 use tokio::sync::watch;
-
-pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A topic of the shared broker and a group, both of one test alone.
 #[derive(Clone, Debug)]
@@ -20,12 +18,17 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) async fn new(partitions: i32) -> Self {
+        let ground = Self::without_a_topic();
+        broker().create_topic(&ground.topic, partitions).await.unwrap();
+        ground
+    }
+
+    /// The test creates the topic.
+    pub(crate) fn without_a_topic() -> Self {
         // Before the first registry: metrics are registered when listeners start.
         crate::log::watch();
         crate::metrics::record();
-        let ground = Self { topic: unique("orders"), group: unique("group"), desk: Desk::default() };
-        broker().create_topic(&ground.topic, partitions).await.unwrap();
-        ground
+        Self { topic: unique("orders"), group: unique("group"), desk: Desk::default() }
     }
 
     /// A registry that knows nothing but this ground; the test registers its listeners.

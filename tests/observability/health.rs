@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_listener::extract::State;
 use kafka_listener::status::ListenerStatus;
 use kafka_listener::{ListenerError, Phase, kafka_listener, listener};
-use support::eventually;
+use support::{broker, eventually};
 
 use crate::common::{Desk, Ground, Order, SOON, wait_for_status};
 
@@ -16,24 +16,29 @@ async fn probed(order: Order, State(desk): State<Desk>) -> Result<(), ListenerEr
 
 #[tokio::test]
 async fn health_goes_from_started_to_ready_to_stuck_to_stopping_with_reasons() {
-    const TOO_LONG: Duration = Duration::from_secs(3);
-    let ground = Ground::new(2).await;
+    const TOO_LONG: Duration = Duration::from_secs(6);
+    let ground = Ground::without_a_topic();
     let listeners = ground
         .registry()
         .register(listener!(probed))
-        .set("listener.session_timeout", "3s")
-        .set("listener.max_poll_interval", "3s")
+        .config_str("[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = 500")
+        .set("listener.session_timeout", "6s")
+        .set("listener.max_poll_interval", "6s")
         .set("listener.revoke_timeout", "1s")
         .start()
         .await
         .unwrap();
 
+    // Nobody joins for a topic that is not there.
     let health = listeners.health();
     assert_eq!(health.started.reasons, ["listener `probed` is not in its group yet"]);
     assert_eq!(health.ready.reasons, health.started.reasons);
     assert!(health.live.ok && !health.started.ok && !health.ready.ok, "{health:?}");
 
+    broker().create_topic(&ground.topic, 2).await.unwrap();
     listeners.wait_until_assigned(SOON).await.unwrap();
+    let owns_both = |status: &ListenerStatus| status.partitions.len() == 2;
+    wait_for_status(&listeners, "it owns both partitions", owns_both).await;
     let health = listeners.health();
     assert!(health.started.ok && health.ready.ok && health.live.ok, "{health:?}");
 

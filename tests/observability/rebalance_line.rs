@@ -81,7 +81,7 @@ async fn settled(listeners: &ListenerRegistry, id: &str) -> (u64, u64) {
         async move { same }
     };
     // An unequal pair is for the caller to judge.
-    eventually(Duration::from_secs(5), "they are equal", still).await.ok();
+    eventually(Duration::from_secs(20), "they are equal", still).await.ok();
     last
 }
 

@@ -36,15 +36,16 @@ async fn status_tells_what_each_partition_does_and_what_holds_it() {
         let committed = status.partitions.iter().map(|one| one.committed.unwrap_or(0)).collect::<Vec<_>>();
         status.partitions.iter().map(|one| one.phase).eq(phases)
             && committed == [1, 1, 0, 2]
-            && status.partitions.iter().all(|one| one.lag.is_some() || one.committed.is_none())
-            && status.partitions.iter().all(|one| one.end_offset.is_some_and(|end| end > 0))
+            && status.partitions.iter().map(|one| one.end_offset).eq([1, 3, 1, 3].map(Some))
+            && status.partitions.iter().map(|one| one.position).eq([1, 3, 1, 3].map(Some))
+            && (status.handled, status.failed, status.retried) == (4, 2, 1)
     };
     wait_for_status(&listeners, "every partition does what its orders tell", settled).await;
 
     let status = listeners.status();
     let listener = &status.listeners[0];
-    assert_eq!((listener.state, listener.handled, listener.failed), (ContainerState::Running, 4, 2));
-    assert_eq!((listener.retried, listener.skipped, listener.possibly_repeated), (1, 0, 0));
+    assert_eq!(listener.state, ContainerState::Running);
+    assert_eq!((listener.skipped, listener.possibly_repeated), (0, 0));
     let [idle, running, retried, held] = &listener.partitions[..] else { panic!("{status}") };
     assert!(idle.blocking.is_none() && idle.in_flight == 0 && idle.lag == Some(0), "{idle}");
     assert_eq!((running.in_flight, running.lag, running.position), (2, Some(2), Some(3)), "{running}");

@@ -13,9 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::{Pid, test_kill_process};
-use support::{Cluster, CommitSampler, Isolation, Kafka, MockKafka, Record, broker, eventually, unique};
-
-const SOON: Duration = Duration::from_secs(30);
+use support::{Cluster, CommitSampler, Isolation, Kafka, MockKafka, Record, SOON, broker, eventually, unique};
 
 #[tokio::test]
 async fn a_produced_record_is_acknowledged_with_its_place_and_read_back_whole() {
@@ -143,7 +141,8 @@ async fn a_node_keeps_its_records_when_it_is_stopped_killed_or_frozen() {
     assert!(cluster.is_running(1));
     assert!(cluster.brokers().await.is_err());
     cluster.thaw(1).unwrap();
-    assert_eq!(cluster.brokers().await.unwrap(), [1]);
+    let serves = || async { Ok(cluster.brokers().await? == [1]) };
+    eventually(SOON, "the node serves again", serves).await.unwrap();
 
     let data = cluster.data_directory(1).unwrap();
     assert!(data.join(format!("{topic}-0")).is_dir());

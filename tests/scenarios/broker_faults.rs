@@ -31,7 +31,9 @@ async fn a_broker_that_is_stopped_and_started_under_load_costs_nothing_but_time(
     cluster.produce_orders(&topic, 6_000).await.unwrap();
     let journal = Journal::default();
     let desk = Desk::new("only", &journal).with_pace(Duration::from_millis(5));
-    let listeners = registry(&cluster, &topic, &group, &desk).start().await.unwrap();
+    let builder = registry(&cluster, &topic, &group, &desk);
+    // However long this machine takes to start a broker: the membership survives it.
+    let listeners = builder.set("listener.session_timeout", "4m").start().await.unwrap();
     journal.wait_for_ended(500).await;
 
     cluster.stop(1).await.unwrap();
@@ -57,7 +59,7 @@ async fn a_broker_that_is_away_at_the_start_is_joined_when_it_comes() {
 
     let began = Instant::now();
     let listeners = registry(&cluster, &topic, &group, &Desk::new("only", &journal)).start().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "start waits for nobody");
+    assert!(began.elapsed() < SOON, "start waits for nobody");
     assert_eq!(listeners.container(LISTENER).unwrap().state(), ContainerState::Starting);
     let health = listeners.health();
     assert_eq!((health.started.ok, health.ready.ok, health.live.ok), (false, false, true));
@@ -81,8 +83,8 @@ async fn a_listener_that_never_met_a_broker_stops_at_once() {
     let listeners = registry(&cluster, &topic, &group, &Desk::new("only", &Journal::default())).start().await.unwrap();
 
     let began = Instant::now();
-    listeners.shutdown().await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    listeners.shutdown_within(SOON * 2).await;
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

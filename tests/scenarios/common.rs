@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use kafka_listener::{ListenerRegistry, ListenerRegistryBuilder, RecordMetadata};
+pub(crate) use support::SOON;
 use support::{Kafka, broker, eventually, unique};
 use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-
-/// For conditions that come about in well under a second on an idle machine.
-pub(crate) const SOON: Duration = Duration::from_secs(45);
 
 /// A topic of the shared broker and a group on it, both of one test alone.
 #[derive(Clone, Debug)]

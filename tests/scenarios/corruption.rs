@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kafka_listener::extract::State;
@@ -112,8 +111,8 @@ async fn a_damaged_batch_holds_its_partition_until_it_is_skipped() {
     };
     eventually(SOON, "the damage is skipped", skip).await.unwrap();
     cluster.wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
     assert_eq!(diary.begun(0), (0..40).chain(50..100).collect::<Vec<_>>());
     diary.check_each_once_in_order(1, 101);
     assert_eq!((status.handled, status.failed, status.skipped), (90 + 101, 0, 10));
@@ -127,11 +126,11 @@ async fn damaged_batches_are_skipped_exactly_where_the_policy_says_so() {
     let builder = ground.registry_on(&cluster).register(listener!(reader)).state(diary.clone());
     let listeners = builder.set("listener.on_corrupt", "skip").start().await.unwrap();
 
-    cluster.wait_for_commits_to_end(&ground.group, &ground.topic, Duration::from_secs(60)).await.unwrap();
+    cluster.wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
     cluster.produce(Record::to(&ground.topic).partition(0).payload("{}")).await.unwrap();
     cluster.wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
     assert_eq!(diary.begun(0), (0..40).chain(60..90).chain([100]).collect::<Vec<_>>());
     diary.check_each_once_in_order(1, 100);
     assert_eq!((status.handled, status.failed, status.skipped), (71 + 100, 0, 30));

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use kafka_listener::extract::State;
 use kafka_listener::{ListenerRegistry, ListenerRegistryBuilder, RecordMetadata, kafka_listener, listener};
 use serde::Deserialize;
+pub(crate) use support::SOON;
 use support::{Kafka, eventually};
 use tokio::sync::watch;
 
 use super::common::watch_log;
-
-/// How long a test waits for what has to come: the machine may be busy.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The id of [`desk_work`], the listener of [`registry`].
 pub(crate) const LISTENER: &str = "desk";
@@ -76,6 +74,16 @@ impl Journal {
             Ok(())
         };
         eventually(SOON, "the records are handled", ended).await.unwrap();
+    }
+
+    /// Waits until a step has been noted this often, of whatever records.
+    pub(crate) async fn wait_for_count(&self, step: Step, count: usize) {
+        let noted = || async {
+            let noted = self.count(step);
+            anyhow::ensure!(noted >= count, "{noted}");
+            Ok(())
+        };
+        eventually(SOON * 2, &format!("{step:?} is noted {count} times"), noted).await.unwrap();
     }
 
     /// Waits until the handler of a record has come to this step.

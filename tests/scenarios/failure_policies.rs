@@ -1,4 +1,5 @@
 //! Each class of error has attempts, delays, a limit of time and an action of its own.
+#![expect(clippy::panic, reason = "a handler that panics is one of the classes")]
 
 use std::fmt;
 
@@ -66,8 +67,8 @@ async fn each_class_has_its_own_attempts_and_action() {
     let builder = builder.set("listeners.policies-scripted.on_failure.panic.attempts", 3);
     let listeners = builder.start().await.unwrap();
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     let attempts = |offset| -> Vec<u32> {
         diary.entries().iter().filter(|one| one.offset == offset).map(|one| one.attempt).collect()
@@ -87,8 +88,8 @@ async fn retries_end_when_the_limit_of_time_is_over() {
     let builder = builder.set("listener.retry.max_elapsed", "400ms").set("listener.on_failure", "skip");
     let listeners = builder.start().await.unwrap();
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     let deliveries = diary.entries().iter().filter(|one| one.offset == 1).count();
     // Eight waits of 50 ms fit; a slow machine makes fewer.

@@ -133,8 +133,8 @@ async fn a_record_is_tried_again_for_ever_unless_told_otherwise() {
     let case = Case::new().await;
     let listeners = case.builder(listener!(passing)).start().await.unwrap();
     case.all_handled().await;
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     assert_eq!(case.attempts(BAD), (1..=13).collect::<Vec<_>>());
     assert_eq!(case.attempts(BAD + 1), [1], "the next record starts to count afresh");
@@ -166,8 +166,8 @@ async fn attempts_used_up_and_skip_goes_on_behind_the_record() {
     let builder = case.builder(listener!(retryable)).set("listener.retry.attempts", 3);
     let listeners = builder.set("listener.on_failure", "skip").start().await.unwrap();
     case.all_handled().await;
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     assert_eq!(case.diary.begun(0), [0, 1, 2, 2, 2, 3, 4]);
     assert_eq!(case.attempts(BAD), [1, 2, 3]);
@@ -250,8 +250,8 @@ async fn a_terminal_error_is_not_tried_again() {
     let builder = case.builder(listener!(terminal)).set("listener.retry.attempts", 3);
     let listeners = builder.set("listener.on_failure", "skip").start().await.unwrap();
     case.all_handled().await;
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     case.diary.check_each_once_in_order(0, COUNT);
     assert_eq!((status.handled, status.failed, status.retried, status.skipped), (9, 1, 0, 1));

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use kafka_listener::extract::State;
 use kafka_listener::{ListenerRegistry, RecordMetadata, kafka_listener, listener};
 use serde::Deserialize;
-use support::{broker, eventually, unique};
+use support::{SOON, broker, eventually, unique};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,7 +69,7 @@ async fn three_groups_each_handle_every_record_once_and_commit_to_the_end() {
     }
     let listeners = builder.start().await.unwrap();
 
-    eventually(Duration::from_secs(60), "all three groups have handled everything", || async {
+    eventually(SOON * 2, "all three groups have handled everything", || async {
         let (seen, all) = (seen.len(), 3 * RECORDS);
         anyhow::ensure!(seen >= all, "{seen} of {all}");
         Ok(())
@@ -78,7 +77,7 @@ async fn three_groups_each_handle_every_record_once_and_commit_to_the_end() {
     .await
     .unwrap();
     for (_, group) in &groups {
-        broker().wait_for_commits_to_end(group, &topic, Duration::from_secs(10)).await.unwrap();
+        broker().wait_for_commits_to_end(group, &topic, SOON).await.unwrap();
     }
     listeners.shutdown().await.into_result().unwrap();
 

@@ -1,15 +1,14 @@
 //! Members as processes, judged by their event logs: a good one passes, and one that never commits is convicted.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use support::checker::{Anomaly, History, Promise, Verdict, check};
-use support::event::{EventLog, HARNESS, What};
-use support::{CommitSampler, Member, MemberOptions, Record, broker, unique};
+use support::event::{Event, EventLog, HARNESS, What};
+use support::{CommitSampler, Member, MemberOptions, Record, SOON, broker, unique};
 use tempfile::TempDir;
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// A group's run: its topic, its folder of event logs, and an outside reader of its commits.
 struct Run {
@@ -39,8 +38,9 @@ impl Run {
         Member::spawn(name, &options).unwrap()
     }
 
-    /// Produces at about 1,000 records a second and waits until somebody has handled all of them.
+    /// Produces at about 1,000 records a second and waits until the member has begun with all of them.
     async fn produce_and_wait(&mut self, records: usize, member: &mut Member) {
+        let first = self.produced;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         for n in (self.produced..self.produced + records).collect::<Vec<_>>().chunks(10) {
             tick.tick().await;
@@ -51,11 +51,12 @@ impl Run {
             broker().produce_all(orders).await.unwrap();
         }
         self.produced += records;
-        let last = (self.produced - 1).to_string();
-        let said = format!("it has handled the last of {} records", self.produced);
-        let started = |what: &What| matches!(what, What::Start { value, .. } if *value == last);
-        let handled = |events: &[support::event::Event]| events.iter().any(|event| started(&event.what));
-        member.wait_for(SOON, &said, handled).await.unwrap();
+        let started = |event: &Event| match &event.what {
+            What::Start { value, .. } => value.parse().ok().filter(|n: &usize| *n >= first),
+            _ => None,
+        };
+        let all = |events: &[Event]| events.iter().filter_map(started).collect::<BTreeSet<_>>().len() == records;
+        member.wait_for(SOON, &format!("it has begun with {records} new records"), all).await.unwrap();
     }
 
     async fn verdict(self) -> Verdict {

@@ -1,7 +1,5 @@
 //! One owner per partition in a process: whoever gets a partition next waits for the code of the one before.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use kafka_listener::extract::State;
 use kafka_listener::status::{LeftBehindStatus, PartitionStatus};
@@ -73,7 +71,7 @@ async fn another_consumer_of_the_process_waits_for_the_handler_that_still_blocks
     let _release = stage.latch.opens_at_the_end();
     let builder = || {
         let builder = ground.registry().register(listener!(blocks)).state(stage.clone());
-        builder.set("listener.revoke_timeout", "1s").set("listener.shutdown_timeout", "5s")
+        builder.set("listener.revoke_timeout", "1s")
     };
     let first = builder().start().await.unwrap();
     stage.diary.wait("every partition blocks", |entries| entries.len() == 6).await;
@@ -139,7 +137,7 @@ async fn a_restarted_container_waits_for_the_handler_that_still_blocks() {
     stage.latch.open();
     nobody_waits(&[&listeners]).await;
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    listeners.shutdown().await.into_result().unwrap();
+    listeners.shutdown_within(SOON).await.into_result().unwrap();
     stage.diary.check_one_at_a_time_in_a_partition();
     for partition in 0..PARTITIONS {
         assert_eq!(stage.diary.begun(partition), [0, 0, 1, 2, 3, 4]);
@@ -155,7 +153,7 @@ async fn partitions_that_move_between_the_consumers_of_a_container_have_one_owne
     let builder = || {
         let builder = ground.registry().register(listener!(blocks)).state(stage.clone());
         let builder = builder.set("listener.consumers", 2).set("listener.revoke_timeout", "500ms");
-        builder.set("listener.partition_assignment_strategy", "roundrobin").set("listener.shutdown_timeout", "5s")
+        builder.set("listener.partition_assignment_strategy", "roundrobin")
     };
     let first = builder().start().await.unwrap();
     first.wait_until_assigned(SOON).await.unwrap();
@@ -176,8 +174,7 @@ async fn partitions_that_move_between_the_consumers_of_a_container_have_one_owne
     stage.latch.open();
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
     for listeners in [first, second] {
-        let report = listeners.shutdown_within(Duration::from_secs(10)).await;
-        report.into_result().unwrap();
+        listeners.shutdown().await.into_result().unwrap();
     }
     stage.diary.check_one_at_a_time_in_a_partition();
 }

@@ -20,7 +20,7 @@ use support::{Record, broker, eventually};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use crate::common::{Diary, Ground, Latch, SOON};
+use crate::common::{Diary, Entry, Ground, Latch, SOON};
 
 /// The record that makes code panic, in partition 0.
 const BAD: i64 = 1;
@@ -177,10 +177,11 @@ async fn check_a_panic_is_a_failed_attempt(definition: ListenerDefinition, text:
     let bad = TopicPartition::new(ground.topic.as_str(), 0);
     assert_eq!(container.skip_held(&bad, BAD).await, HoldOutcome::Applied { offset: BAD });
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
+    assert_eq!(listeners.status().listeners[0].rebalances, 1);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
     assert_eq!((status.handled, status.failed, status.retried, status.skipped), (12, 3, 2, 1));
-    assert_eq!((status.rebalances, status.possibly_repeated), (1, 0));
+    assert_eq!(status.possibly_repeated, 0);
     assert!(diary.begun(0).iter().all(|offset| *offset <= 2) && diary.begun(0).ends_with(&[2]));
     diary.check_each_once_in_order(1, 10);
     diary.check_one_at_a_time_in_a_partition();
@@ -271,12 +272,16 @@ async fn check_rebalances_go_on_without_the_hook(
     second: ListenerRegistryBuilder,
     case: &Case,
 ) {
+    // Of the stop. Hooks may take 95 % of it, the rest is for leaving the group.
+    const BUDGET: Duration = Duration::from_secs(20);
     let Case { ground, diary } = case;
     first.wait_until_assigned(SOON).await.unwrap();
     for partition in 0..4 {
         produce(ground, partition, 10).await;
     }
     diary.wait("the first member works", |entries| entries.len() == 40).await;
+    // What a hook leaves of the budget may be too little for a commit.
+    broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
 
     let second = second.start().await.unwrap();
     broker().wait_for_members(&ground.group, 2, SOON).await.unwrap();
@@ -294,9 +299,9 @@ async fn check_rebalances_go_on_without_the_hook(
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
 
     let began = Instant::now();
-    first.shutdown_within(Duration::from_secs(4)).await.into_result().unwrap();
+    first.shutdown_within(BUDGET).await.into_result().unwrap();
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(5), "the stop took {took:?}");
+    assert!(took < BUDGET + Duration::from_secs(1), "the stop took {took:?}");
     let all = || async { partitions(&second) == 4 };
     eventually(SOON, "the second member has everything", all).await.unwrap();
     second.shutdown().await.into_result().unwrap();
@@ -368,7 +373,8 @@ async fn check_a_dropped_runtime_ends_the_container(runtime: Runtime) {
     let committed = broker().committed(&ground.group, &ground.topic).await.unwrap();
     assert_eq!(committed.get(&1), Some(&10), "what was done is committed");
     assert!(committed.get(&0).is_none_or(|offset| *offset == 0), "what was not done is not");
-    assert!(diary.entries().iter().all(|one| one.ended.is_some()), "the latched handler is gone");
+    let gone = |entries: &[Entry]| entries.iter().all(|one| one.ended.is_some());
+    diary.wait("the latched handler is gone", gone).await;
 
     // Whoever takes over handles what was left, and only that.
     latch.open();
@@ -394,9 +400,9 @@ async fn a_current_thread_runtime_that_is_dropped_ends_its_containers() {
 async fn a_poll_loop_that_panics_ends_its_container_and_commits_nothing_more() {
     let (ground, other) = (Ground::new(2).await, Ground::new(1).await);
     let (diary, others, latch) = (Diary::default(), Diary::default(), Latch::closed());
-    // So long a commit interval that what is done is not committed when the loop panics.
+    // Nothing of what is done is committed when the loop panics.
     let builder = ground.registry().register(listener!(latched)).state(diary.clone()).state(latch.clone());
-    let builder = builder.set("listener.commit_interval", "10m").set("listener.max_commit_delay", "20m");
+    let builder = builder.set("listener.ack_mode", "time").set("listener.ack_time", "1h");
     let listeners = builder.start().await.unwrap();
     let builder = other.registry().register(listener!(neighbour)).state(others.clone());
     let neighbours = builder.start().await.unwrap();
@@ -407,15 +413,18 @@ async fn a_poll_loop_that_panics_ends_its_container_and_commits_nothing_more() {
             entries.len() == 11 && entries.iter().filter(|one| one.ended.is_none()).count() == 1
         })
         .await;
+    let container = listeners.container("panics-latched").unwrap();
+    // A handler is at its end a little before the listener knows.
+    eventually(SOON, "the listener counts ten", || async { container.status().handled == 10 }).await.unwrap();
 
     test_hooks::panic_in_poll_loop(ground.group.as_str());
-    let container = listeners.container("panics-latched").unwrap();
     let failed = || async { container.state() == ContainerState::Failed };
     eventually(SOON, "the container has failed", failed).await.unwrap();
     let failure = container.failure().unwrap();
     assert!(failure.contains("the poll loop panicked"), "{failure}");
     assert!(!listeners.health().live.ok, "{:?}", listeners.health());
-    assert!(diary.entries().iter().all(|one| one.ended.is_some()), "the latched handler was cancelled");
+    let gone = |entries: &[Entry]| entries.iter().all(|one| one.ended.is_some());
+    diary.wait("the latched handler is cancelled", gone).await;
     assert!(listeners.shutdown().await.into_result().is_err());
     broker().wait_for_members(&ground.group, 0, SOON).await.unwrap();
     let committed = broker().committed(&ground.group, &ground.topic).await.unwrap();
@@ -429,7 +438,7 @@ async fn a_poll_loop_that_panics_ends_its_container_and_commits_nothing_more() {
 
     latch.open();
     container.start().unwrap();
-    let all = |entries: &[crate::common::Entry]| entries.iter().filter(|one| one.ended.is_some()).count() == 23;
+    let all = |entries: &[Entry]| entries.iter().filter(|one| one.ended.is_some()).count() == 23;
     diary.wait("a container started anew handles it all", all).await;
     listeners.shutdown().await.into_result().unwrap();
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();

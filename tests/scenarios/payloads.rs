@@ -1,7 +1,5 @@
 //! Bytes that nobody expects: they meet the policy of their class, and everything around them flows.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use kafka_listener::extract::{FromRecord, HeaderNotUtf8, Headers, Key, State};
 use kafka_listener::{HoldOutcome, Phase, RecordContext, RecordMetadata, TopicPartition, kafka_listener, listener};
@@ -88,8 +86,8 @@ async fn what_does_not_decode_is_skipped_where_the_policy_says_so() {
     let listeners = builder.set("listener.on_failure", "skip").start().await.unwrap();
 
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     assert_eq!(diary.begun(0), (0..=many).map(|n| 2 * n).collect::<Vec<_>>(), "the good ones and no other");
     diary.check_each_once_in_order(1, many);
@@ -144,8 +142,8 @@ async fn what_does_not_decode_holds_its_partition_and_says_why() {
         assert_eq!(container.skip_held(&partition, 0).await, HoldOutcome::Applied { offset: 0 });
     }
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     for partition in 0..well {
         assert_eq!(diary.begun(partition), [1]);
@@ -182,7 +180,7 @@ async fn a_record_five_times_its_partitions_credit_passes_in_its_turn() {
     let builder = ground.registry().register(listener!(any)).state(diary.clone());
     let listeners = builder.set("listener.limits.in_flight_bytes", "4MiB").start().await.unwrap();
 
-    broker().wait_for_commits_to_end(&ground.group, &ground.topic, Duration::from_secs(90)).await.unwrap();
+    broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON * 2).await.unwrap();
     listeners.shutdown().await.into_result().unwrap();
     diary.check_each_once_in_order(0, 17);
     diary.check_each_once_in_order(1, 15);
@@ -197,9 +195,9 @@ async fn a_payload_over_the_limit_meets_the_policy_of_its_class() {
     let builder = builder.set("listener.limits.max_payload", "1MiB").set("listener.on_failure.too_large", "skip");
     let listeners = builder.start().await.unwrap();
 
-    broker().wait_for_commits_to_end(&ground.group, &ground.topic, Duration::from_secs(90)).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
+    broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON * 2).await.unwrap();
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
     assert_eq!(diary.begun(0), (0..17).filter(|offset| ![5, 11].contains(offset)).collect::<Vec<_>>());
     diary.check_each_once_in_order(1, 15);
     assert_eq!((status.failed, status.skipped), (2, 2));

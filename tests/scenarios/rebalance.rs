@@ -153,18 +153,19 @@ impl Tug {
         let retained = group.members.iter().flat_map(|member| &member.assignment).next().unwrap().1;
         1 - retained
     }
+}
 
-    /// The line of the rebalance in which the first member gave something up.
-    async fn revoke_line(&self) -> LogLine {
-        let line = || log_of(&self.group).into_iter().find(|line| line.field("kind") == "revoked");
-        eventually(SOON, "the rebalance is logged", || async { line().is_some() }).await.unwrap();
-        line().unwrap()
-    }
+/// The line of the rebalance in which a member of the group gave something up: written when the next owner may have it
+/// already.
+async fn revoke_line(group: &str) -> LogLine {
+    let line = || log_of(group).into_iter().find(|line| line.field("kind") == "revoked");
+    eventually(SOON, "the rebalance is logged", || async { line().is_some() }).await.unwrap();
+    line().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stays_goes_on_while_the_handler_of_what_goes_is_still_running() {
-    let tug = Tug::new(20_000).await;
+    let tug = Tug::new(150_000).await;
     let second = tug.second().await;
     let revoked = tug.revoked().await;
     let retained = 1 - revoked;
@@ -179,10 +180,10 @@ async fn what_stays_goes_on_while_the_handler_of_what_goes_is_still_running() {
     let handover = released.elapsed();
 
     broker().wait_for_commits_to_end(&tug.group, &tug.topic, SOON).await.unwrap();
-    let line = tug.revoke_line().await;
+    let line = revoke_line(&tug.group).await;
     let sentence = line.message();
     assert!(sentence.contains("the others stood still"), "{sentence}");
-    assert!(handover < Duration::from_secs(15), "{handover:?}");
+    assert!(handover < Duration::from_secs(60), "{handover:?}");
     for listeners in [tug.first, second] {
         listeners.shutdown().await.into_result().unwrap();
     }
@@ -201,7 +202,7 @@ async fn a_handler_that_outlives_revoke_timeout_is_cancelled_and_its_record_goes
     eventually(SOON, "the handler is cancelled", cancelled).await.unwrap();
     let (revoked, offset) = tug.journal.places(Step::Cancelled)[0];
     assert_eq!(offset, 10);
-    let line = tug.revoke_line().await;
+    let line = revoke_line(&tug.group).await;
     assert!(line.message().contains("cancelled 1 still running"), "{}", line.message());
     // About 70 % are the drain's. The pulse of the loop and a busy machine may add a little, the budget holds.
     let took = duration(line.field("took"));
@@ -237,14 +238,19 @@ async fn a_member_that_has_nothing_to_do_gives_its_partitions_up_at_once() {
     broker().create_topic(&topic, 2).await.unwrap();
     broker().produce(Record::to(&topic).partition(0).json(json!({"orderId": "ORDER-0"}))).await.unwrap();
     let journal = Journal::default();
-    let first = registry(broker(), &topic, &group, &Desk::new("first", &journal)).start().await.unwrap();
+    let first = registry(broker(), &topic, &group, &Desk::new("first", &journal))
+        // Far more than a busy machine adds to a rebalance that waits for nothing.
+        .set("listener.revoke_timeout", "1m")
+        .start()
+        .await
+        .unwrap();
     journal.wait_for_ended(1).await;
 
     let second = registry(broker(), &topic, &group, &Desk::new("second", &journal)).start().await.unwrap();
     owns(&second, 1).await;
     owns(&first, 1).await;
-    let line = log_of(&group).into_iter().find(|line| line.field("kind") == "revoked").unwrap();
-    assert!(duration(line.field("took")) < Duration::from_millis(500), "{}", line.message());
+    let line = revoke_line(&group).await;
+    assert!(duration(line.field("took")) < Duration::from_secs(5), "{}", line.message());
     for name in ["group", "member", "partitions", "assignment"] {
         assert_ne!(line.field(name), "", "{name}: {line:?}");
     }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use support::event::{Event, Signal, What};
 use support::member::Exit;
-use support::{Member, MemberOptions, Record, broker, eventually, unique};
+use support::{Member, MemberOptions, Record, SOON, broker, eventually, unique};
 use tempfile::TempDir;
 
-const SOON: Duration = Duration::from_secs(60);
 /// What the process may take for its own end behind the listener's.
 const SLACK: Duration = Duration::from_secs(1);
 /// Handlers of this order wait for ever; how is up to the test.

@@ -22,19 +22,16 @@ async fn busy(_order: Value, meta: RecordMetadata, State(diary): State<Diary>) {
 #[kafka_listener(id = "slots-busy-blocking")]
 fn busy_blocking(_order: Value, meta: RecordMetadata, State(diary): State<Diary>) {
     let _running = diary.begin(&meta);
-    let until = Instant::now() + Duration::from_millis(10);
-    while Instant::now() < until {
-        std::thread::yield_now();
-    }
+    Latch::closed().pass_blocking_within(Duration::from_millis(10));
 }
 
-/// Partition 0 has poison in it, partition 1 a record that is tried again in a minute; the others are well.
+/// Partition 0 has poison in it, partition 1 a record that is tried again much later; the others are well.
 #[kafka_listener(id = "slots-waiting")]
 async fn waiting(_order: Value, meta: RecordMetadata, State(diary): State<Diary>) -> Result<(), ListenerError> {
     let _running = diary.begin(&meta);
     match meta.partition() {
         0 => Err(ListenerError::terminal("poison")),
-        1 => Err(ListenerError::retryable("away for a minute")),
+        1 => Err(ListenerError::retryable("away for long")),
         _ => Ok(()),
     }
 }
@@ -64,9 +61,19 @@ async fn check_never_more_than_two(definition: kafka_listener::ListenerDefinitio
     let diary = Diary::default();
     let listeners = ground.registry().register(definition).state(diary.clone()).set("listener.concurrency", 2);
     let listeners = listeners.start().await.unwrap();
-    // All partitions are there before the first record: from here on six workers want two slots.
+    // All that there is to do is there before the first record may start: from then on six workers want two slots.
     listeners.wait_until_assigned(SOON).await.unwrap();
+    let container = listeners.containers().remove(0);
+    container.pause().await.unwrap();
     produce(&ground, 0..6, 25).await;
+    let fetched = || async {
+        let status = container.status();
+        ensure!(status.partitions.iter().filter(|one| one.in_flight == COUNT.unsigned_abs()).count() == 6, "{status}");
+        Ok(())
+    };
+    eventually(SOON, "every partition has its records", fetched).await.unwrap();
+    assert_eq!(diary.entries().len(), 0, "it is paused");
+    container.resume().await.unwrap();
 
     diary.wait("all is handled", |entries| entries.iter().filter(|one| one.ended.is_some()).count() == 150).await;
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
@@ -104,7 +111,9 @@ async fn what_is_held_or_in_backoff_needs_no_slot_and_is_given_away_at_once() {
     let (diary, drained) = (Diary::default(), Drained::default());
     let builder = || {
         let builder = ground.registry().register(listener!(waiting)).state(diary.clone());
-        let builder = builder.set("listener.retry.delay", "60s").set("listener.retry.max_delay", "60s");
+        let builder = builder.set("listener.retry.delay", "10m").set("listener.retry.max_delay", "10m");
+        // Far more than a busy machine adds to a rebalance or a stop that waits for nothing.
+        let builder = builder.set("listener.revoke_timeout", "1m").set("listener.shutdown_timeout", "4m");
         // With range the second member takes half of the partitions away, in an eager rebalance all of them.
         builder.set("listener.partition_assignment_strategy", "range").set("listener.concurrency", 1)
     };
@@ -134,10 +143,11 @@ async fn what_is_held_or_in_backoff_needs_no_slot_and_is_given_away_at_once() {
     }
     let lines = log_of(&ground.group);
     let drains: Vec<Duration> = lines.iter().filter_map(|line| drain_took(line.message())).collect();
-    // The machine may be busy with something else just then, but not each time; a backoff would take its minute.
+    // The machine may be busy with something else just then, but not each time; a backoff would take all of the drain's
+    // share, 39 s.
     let least = drains.iter().min().expect("the first member gave its partitions away");
-    assert!(*least < Duration::from_millis(100), "{drains:?}");
-    assert!(drains.iter().all(|drain| *drain < Duration::from_secs(1)), "{drains:?}");
+    assert!(*least < Duration::from_secs(1), "{drains:?}");
+    assert!(drains.iter().all(|drain| *drain < Duration::from_secs(10)), "{drains:?}");
     let seen = drained.0.lock().unwrap()[0].clone();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5], "the waiting partitions were among the revoked ones");
     assert_eq!(members[0].status().listeners[0].possibly_repeated, 0, "nothing ran");
@@ -145,7 +155,7 @@ async fn what_is_held_or_in_backoff_needs_no_slot_and_is_given_away_at_once() {
     for listeners in members.into_iter().rev() {
         let began = Instant::now();
         listeners.shutdown().await.into_result().unwrap();
-        assert!(began.elapsed() < Duration::from_secs(10), "a stop waits for no backoff: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "a stop waits for no backoff: {:?}", began.elapsed());
     }
     let committed = broker().committed(&ground.group, &ground.topic).await.unwrap();
     let of_the_well = committed.iter().filter(|(partition, _)| **partition >= 2).map(|(_, offset)| *offset);

@@ -7,16 +7,18 @@ use std::time::Duration;
 use anyhow::ensure;
 use support::checker::{History, Promise, check};
 use support::event::{Event, EventLog, HARNESS, Signal, What};
-use support::{CommitSampler, Member, MemberOptions, Record, broker, eventually, unique};
+use support::{CommitSampler, Member, MemberOptions, Record, SOON, broker, eventually, unique};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-const SOON: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 6;
 /// Members between two stops.
 const MEMBERS: usize = 3;
-/// Every round stops four members, two of them while a rebalance is pending.
-const ROUNDS: usize = 5;
+/// So many are stopped while a rebalance is pending.
+const PENDING: usize = 10;
+/// Every round stops four members, two of them while a rebalance is pending, unless the machine is too busy to look at it
+/// in time.
+const MOST_ROUNDS: usize = 20;
 
 /// When a member is told to stop, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,11 @@ async fn members_that_stop_under_load_repeat_nothing_and_take_no_commit_back() {
     }
 
     let mut moments = Vec::new();
-    for round in 0..ROUNDS {
+    let pending = |moments: &[Moment]| moments.iter().filter(|moment| **moment != Moment::Settled).count();
+    for round in 0..MOST_ROUNDS {
+        if pending(&moments) >= PENDING {
+            break;
+        }
         run.settle().await;
         moments.push(run.stop_one(Moment::Settled).await);
         moments.push(run.stop_one(Moment::Left).await);
@@ -63,9 +69,8 @@ async fn members_that_stop_under_load_repeat_nothing_and_take_no_commit_back() {
     broker().wait_for_commits_to_end(&run.group, &run.topic, SOON).await.unwrap();
     run.stop_all().await;
 
-    let pending = moments.iter().filter(|moment| **moment != Moment::Settled).count();
-    assert_eq!((moments.len(), pending), (20, 10));
-    assert_eq!(run.exits, vec![Some(0); 20 + MEMBERS]);
+    assert!(pending(&moments) >= PENDING, "{moments:?}");
+    assert_eq!(run.exits, vec![Some(0); moments.len() + MEMBERS]);
     let ends: i64 = broker().end_offsets(&run.topic).await.unwrap().values().sum();
     let committed: i64 = broker().committed(&run.group, &run.topic).await.unwrap().values().sum();
     let verdict = run.verdict().await;
@@ -106,7 +111,7 @@ impl Run {
         options.harness = Some(Arc::clone(&self.harness));
         // Members hear of a rebalance with a heartbeat: half a second keeps it pending for long enough to be seen.
         let options = options
-            .set("listener.session_timeout", "6s")
+            .set("listener.session_timeout", "12s")
             .set("listener.heartbeat_interval", "500ms")
             .with(["--work-ms", "8"]);
         self.spawned += 1;
@@ -129,23 +134,19 @@ impl Run {
         }
     }
 
-    /// Tells a member to stop at this moment.
+    /// Tells a member to stop at this moment; answers which one it was.
     async fn stop_one(&mut self, moment: Moment) -> Moment {
-        let victim = match moment {
-            Moment::Settled => 0,
-            Moment::Left => {
-                self.wait_for_rebalance().await;
-                0
-            }
+        let (victim, moment) = match moment {
+            Moment::Settled => (0, moment),
+            Moment::Left => (0, if self.sees_a_rebalance().await { moment } else { Moment::Settled }),
             Moment::Joined => {
                 self.join();
-                self.wait_for_rebalance().await;
-                0
+                (0, if self.sees_a_rebalance().await { moment } else { Moment::Settled })
             }
             Moment::GivingUp => {
                 let before: Vec<usize> = self.members.iter().map(given_up).collect();
                 self.join();
-                self.wait_for_giving_up(&before).await
+                (self.wait_for_giving_up(&before).await, moment)
             }
         };
         let mut member = self.members.remove(victim);
@@ -161,14 +162,17 @@ impl Run {
         }
     }
 
-    /// Waits until the coordinator has begun to ask the members to join again.
-    async fn wait_for_rebalance(&self) {
-        let pending = || async {
-            let state = broker().group(&self.group).await?.state;
-            ensure!(state.ends_with("Rebalance"), "{state}");
+    /// Waits until the coordinator has begun to ask the members to join again, or is through with that already.
+    async fn sees_a_rebalance(&self) -> bool {
+        let seen = AtomicBool::new(false);
+        let begun = || async {
+            let group = broker().group(&self.group).await?;
+            seen.store(group.state.ends_with("Rebalance"), Ordering::Relaxed);
+            ensure!(group.state != "Stable" || group.members.len() == self.members.len(), "{group:?}");
             Ok(())
         };
-        eventually(SOON, "a rebalance is pending", pending).await.unwrap();
+        eventually(SOON, "a rebalance has begun", begun).await.unwrap();
+        seen.into_inner()
     }
 
     /// Waits until a member gives partitions up that it had before; answers which one.
@@ -190,7 +194,8 @@ impl Run {
         let committed = self.commits.stop().await.unwrap();
         self.harness.write(What::Finished).unwrap();
         let history = History::collect(self.directory.path(), broker(), &self.topic, committed).await.unwrap();
-        let verdict = check(&history, &Promise::default());
+        let promise = Promise { session_timeout: Duration::from_secs(12), ..Promise::default() };
+        let verdict = check(&history, &promise);
         if !verdict.is_clean() {
             eprintln!("the logs of the run are in `{}`", self.directory.keep().display());
         }

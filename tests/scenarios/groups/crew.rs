@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
+pub(super) use support::SOON;
 use support::checker::{History, Promise, Verdict, check};
 use support::event::{Event, EventLog, HARNESS, Outcome, Place, What};
 use support::{CommitSampler, Kafka, Member, MemberOptions, Record, broker, eventually, unique};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-pub(super) const SOON: Duration = Duration::from_secs(60);
 
 /// A group: its topic, the folder of its members' logs, and an outside reader of its commits.
 pub(super) struct Crew {
