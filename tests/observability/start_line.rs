@@ -63,7 +63,7 @@ async fn a_listener_is_introduced_by_one_line_with_what_it_does_and_where_it_is_
 }
 
 /// Keys without a default that nobody has set; `topic` shows as `topics`.
-const UNSET: [&str; 3] = ["client_id", "container_factory", "topic"];
+const UNSET: [&str; 4] = ["client_id", "container_factory", "handler_timeout", "topic"];
 
 /// Every key that a listener may have, as the schema for editors has them.
 fn keys_of_the_schema() -> Vec<String> {
