@@ -52,9 +52,13 @@ impl Health {
                 ContainerState::Stopped => {}
                 ContainerState::Starting => {
                     let reason = format!("listener `{id}` is not in its group yet");
-                    started.push(reason.clone());
+                    // One that was restarted has started once.
+                    if container.consumers().iter().any(|consumer| !consumer.state().has_joined) {
+                        started.push(reason.clone());
+                    }
                     ready.push(reason);
                 }
+                ContainerState::WaitingForSeat => ready.extend(seats_taken(container)),
                 ContainerState::Stopping => ready.push(format!("listener `{id}` is stopping")),
                 ContainerState::Failed => {
                     let reason = container.failure().unwrap_or_default();
@@ -93,6 +97,19 @@ fn out_of_touch(container: &ListenerContainer) -> Vec<String> {
     } else {
         Vec::new()
     }
+}
+
+/// Static members whose place in the group another member holds.
+fn seats_taken(container: &ListenerContainer) -> Vec<String> {
+    let states = container.consumers().into_iter().filter_map(|consumer| consumer.state().waits_for_seat);
+    states
+        .map(|id| {
+            format!(
+                "listener `{}` waits for the seat of its `group_instance_id`: another member holds `{id}`",
+                container.id()
+            )
+        })
+        .collect()
 }
 
 fn silent_loops(container: &ListenerContainer, now: Instant) -> Vec<String> {

@@ -63,6 +63,14 @@ pub struct ConsumerStatus {
     pub index: usize,
     /// `client.id`.
     pub client_id: String,
+    /// `group.instance.id` of a static member.
+    pub group_instance_id: Option<String>,
+    /// Whether another member of the group holds the seat of that id.
+    pub waits_for_seat: bool,
+    /// How often it was given a new client after a fatal error.
+    pub restarts: u32,
+    /// The last fatal error that it was restarted after.
+    pub last_fatal: Option<String>,
     /// The id that the group's coordinator gave it.
     pub member_id: Option<String>,
     /// The group's generation at the last assignment.
@@ -188,6 +196,10 @@ impl ConsumerStatus {
         Self {
             index: consumer.index,
             client_id: consumer.client_id.clone(),
+            group_instance_id: consumer.group_instance_id.clone(),
+            waits_for_seat: state.waits_for_seat.is_some(),
+            restarts: state.restarts,
+            last_fatal: state.last_fatal.map(|reason| reason.to_string()),
             member_id: state.member_id.map(|id| id.to_string()),
             generation: state.generation,
             joined: state.phase == ConsumerPhase::Joined,
@@ -259,6 +271,19 @@ impl fmt::Display for ListenerStatus {
         )?;
         if let Some(failure) = &self.failure {
             write!(f, "\n  failed: {failure}")?;
+        }
+        for consumer in &self.consumers {
+            if consumer.waits_for_seat {
+                let id = consumer.group_instance_id.as_deref().unwrap_or_default();
+                write!(f, "\n  consumer {} waits for its seat `{id}`: another member holds it", consumer.index)?;
+            }
+            if let Some(reason) = &consumer.last_fatal {
+                write!(
+                    f,
+                    "\n  consumer {} was restarted {} times, the last after: {reason}",
+                    consumer.index, consumer.restarts
+                )?;
+            }
         }
         for spare in self.consumers.iter().filter(|consumer| consumer.joined && consumer.assigned == 0) {
             write!(f, "\n  consumer {} is a spare: the group has no partition for it", spare.index)?;

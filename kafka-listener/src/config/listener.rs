@@ -1,17 +1,14 @@
 //! One listener's settings: scopes to values, values against each other, values to librdkafka's properties.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::cluster::{Cluster, describe_raw};
+use super::cluster::Cluster;
 use super::failures;
+use super::group::Group;
 use super::parse::spell;
-use super::properties;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
-use super::settings::{AckMode, AutoOffsetReset, Limits, ListenerSettings, MissingTopics, OnCorrupt};
+use super::settings::{AckMode, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
 
 /// Settings that the mode of a listener leaves unread. In a shared block they may serve another listener; nobody's
@@ -34,7 +31,7 @@ impl Unread {
         }
     }
 
-    fn note_setting<T>(&mut self, setting: &Read<T>, is_read: bool, problem: impl FnOnce() -> Problem) {
+    pub(super) fn note_setting<T>(&mut self, setting: &Read<T>, is_read: bool, problem: impl FnOnce() -> Problem) {
         self.note(&setting.origin, setting.scope, is_read, problem);
     }
 
@@ -108,6 +105,10 @@ pub(super) fn read(
         commit_interval: commits.commit_interval,
         max_commit_delay: commits.max_commit_delay,
         auto_offset_reset: group.auto_offset_reset,
+        group_protocol: group.protocol,
+        group_instance_id: group.instance_id,
+        leave_on_stop: group.leave_on_stop,
+        on_fatal: group.on_fatal,
         session_timeout: group.session_timeout.value,
         max_poll_interval: group.max_poll_interval.value,
         max_poll_records,
@@ -270,141 +271,6 @@ impl Commits {
             max_commit_delay: max_commit_delay.value,
         }
     }
-}
-
-/// Membership and fetching: what librdkafka is told.
-struct Group {
-    auto_offset_reset: AutoOffsetReset,
-    isolation_level: &'static str,
-    assignors: Vec<&'static str>,
-    session_timeout: Read<Duration>,
-    heartbeat_interval: Read<Duration>,
-    max_poll_interval: Read<Duration>,
-    revoke_timeout: Read<Duration>,
-    fetch_min_bytes: u64,
-    fetch_max_wait: Duration,
-    prefetch: u64,
-}
-
-impl Group {
-    fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> Self {
-        let group = Self {
-            auto_offset_reset: reader.offset_reset().value,
-            isolation_level: reader.choice("isolation_level").value,
-            assignors: reader.assignors().value,
-            session_timeout: reader.duration("session_timeout"),
-            heartbeat_interval: reader.duration("heartbeat_interval"),
-            max_poll_interval: reader.duration("max_poll_interval"),
-            revoke_timeout: reader.duration("revoke_timeout"),
-            fetch_min_bytes: reader.size("fetch_min_bytes").value,
-            fetch_max_wait: reader.duration("fetch_max_wait").value,
-            prefetch: reader.size("prefetch").value,
-        };
-        group.check(reader.report, &mut remarks.warnings);
-        group
-    }
-
-    fn check(&self, report: &mut Report, warnings: &mut Vec<String>) {
-        let (session, heartbeat) = (&self.session_timeout, &self.heartbeat_interval);
-        let (poll, revoke) = (&self.max_poll_interval, &self.revoke_timeout);
-        if !session.broken && !heartbeat.broken {
-            if heartbeat.value >= session.value {
-                report.add(contradiction(
-                    "heartbeat_interval",
-                    heartbeat,
-                    "be shorter than",
-                    "session_timeout",
-                    session,
-                ));
-            } else if heartbeat.value * 3 > session.value {
-                warnings.push(format!(
-                    "{}: `heartbeat_interval` of {} is more than a third of `session_timeout`, {}: one lost heartbeat \
-                     may cost the membership",
-                    heartbeat.origin,
-                    spell(heartbeat.value),
-                    spell(session.value),
-                ));
-            }
-        }
-        if !session.broken && !poll.broken && session.value > poll.value {
-            report.add(contradiction("session_timeout", session, "not be longer than", "max_poll_interval", poll));
-        }
-        if !revoke.broken && !poll.broken && revoke.value * 2 > poll.value {
-            report.add(
-                contradiction("revoke_timeout", revoke, "be at most half of", "max_poll_interval", poll)
-                    .help("the group waits for a member no longer than `max_poll_interval`"),
-            );
-        }
-    }
-
-    fn client_properties(
-        &self,
-        group_id: &str,
-        reader: &mut Reader<'_>,
-        cluster: &Cluster,
-    ) -> Vec<(String, SecretString)> {
-        let mut all: BTreeMap<String, String> = BUILT_IN.iter().map(|(name, value)| own(name, *value)).collect();
-        all.extend(cluster.typed().clone());
-        let reset = match self.auto_offset_reset {
-            AutoOffsetReset::Earliest => "earliest",
-            AutoOffsetReset::Latest => "latest",
-            // The framework finds the offset itself, so librdkafka has to tell that there is none.
-            AutoOffsetReset::Error | AutoOffsetReset::ByDuration(_) => "error",
-        };
-        all.extend([
-            own("group.id", group_id),
-            own("auto.offset.reset", reset),
-            own("isolation.level", self.isolation_level),
-            own("partition.assignment.strategy", self.assignors.join(",")),
-            own("session.timeout.ms", self.session_timeout.value.as_millis().to_string()),
-            own("heartbeat.interval.ms", self.heartbeat_interval.value.as_millis().to_string()),
-            own("max.poll.interval.ms", self.max_poll_interval.value.as_millis().to_string()),
-            own("fetch.min.bytes", self.fetch_min_bytes.to_string()),
-            own("fetch.wait.max.ms", self.fetch_max_wait.as_millis().to_string()),
-            own("queued.max.messages.kbytes", (self.prefetch / 1024).to_string()),
-        ]);
-
-        let mut raw = reader.properties();
-        raw.retain(|property| properties::accept(property, reader.report));
-        cluster.check_properties(&merged_raw(cluster, &raw), reader.report);
-        let is_set = |name: &str| raw.iter().chain(&cluster.raw).any(|property| property.name == name);
-        reader.described.extend(BUILT_IN.iter().filter(|(name, _)| !is_set(name)).map(|(name, value)| Described {
-            key: format!("properties.{name}"),
-            value: (*value).to_owned(),
-            origin: Origin::Default,
-        }));
-        describe_raw(&raw, "properties.", &mut reader.described);
-        all.extend(cluster.raw.iter().chain(&raw).map(|property| (property.name.clone(), property.value.clone())));
-        all.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect()
-    }
-}
-
-/// What librdkafka is told beside the keys; those that no key owns may be set in `properties`.
-pub(crate) static BUILT_IN: &[(&str, &str)] = &[
-    // The framework commits what is finished; librdkafka would commit what was merely fetched.
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("enable.partition.eof", "false"),
-    // A flipped bit must not be handed to a listener as a record.
-    ("check.crcs", "true"),
-    ("queued.min.messages", "10000"),
-    // A queue that was drained is refilled at once instead of after a second.
-    ("fetch.queue.backoff.ms", "2"),
-    // New partitions and topics are found in half a minute instead of five.
-    ("topic.metadata.refresh.interval.ms", "30000"),
-    ("statistics.interval.ms", "0"),
-    // Brokers close idle connections; that is no news.
-    ("log.connection.close", "false"),
-];
-
-fn own(name: &str, value: impl Into<String>) -> (String, String) {
-    (name.to_owned(), value.into())
-}
-
-/// The listener's raw properties over the cluster's.
-fn merged_raw(cluster: &Cluster, raw: &[super::reader::RawProperty]) -> Vec<super::reader::RawProperty> {
-    let overridden = |name: &str| raw.iter().any(|property| property.name == name);
-    cluster.raw.iter().filter(|property| !overridden(&property.name)).chain(raw).cloned().collect()
 }
 
 /// Two durations that do not go together; told at the one that was set, the more specific one of two.

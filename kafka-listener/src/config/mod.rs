@@ -9,6 +9,7 @@ mod cluster;
 mod environment;
 mod failures;
 mod file;
+mod group;
 mod keys;
 mod layers;
 mod lint;

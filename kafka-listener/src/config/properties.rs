@@ -22,9 +22,6 @@ enum Rule {
 /// Java's and other clients' names, and names that only the framework may set.
 static REFUSED: &[(&str, Rule)] = &[
     ("enable.partition.eof", Rule::Ours("it is switched on where the end of a partition matters")),
-    ("group.instance.id", Rule::Ours("static membership is not available in this version")),
-    ("group.protocol", Rule::Ours("only the classic protocol is available in this version")),
-    ("group.remote.assignor", Rule::Ours("only the classic protocol is available in this version")),
     ("group.protocol.type", Rule::Ours("a listener is a `consumer`")),
     ("offset.store.method", Rule::Ours("offsets are committed to the broker")),
     ("offset.store.path", Rule::Ours("offsets are committed to the broker")),

@@ -348,6 +348,21 @@ fn check_groups(listeners: &[ResolvedListener], report: &mut Report, warnings: &
             if a.group_id != b.group_id || a.group_id.is_empty() || a.topics.is_empty() || b.topics.is_empty() {
                 continue;
             }
+            if let Some(id) = a.group_instance_id.as_ref().filter(|id| b.group_instance_id.as_ref() == Some(id)) {
+                report.add(
+                    Problem::new(
+                        &origin,
+                        format!(
+                            "listeners `{}` and `{}` are both the static member `{}` of group `{}`",
+                            a.id,
+                            b.id,
+                            shown(id),
+                            a.group_id
+                        ),
+                    )
+                    .help("each would fence the other off; give each a `group_instance_id` of its own"),
+                );
+            }
             let topic = a.topics.iter().find(|topic| b.topics.contains(topic));
             match topic {
                 Some(topic) if !(a.shared_group && b.shared_group) => report.add(

@@ -8,6 +8,7 @@ use crate::failure::ErrorClass;
 
 /// Everything one listener container runs with.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one per key, as the user writes them")]
 pub(crate) struct ListenerSettings {
     pub(crate) id: String,
     pub(crate) topics: Vec<String>,
@@ -29,6 +30,12 @@ pub(crate) struct ListenerSettings {
     pub(crate) max_commit_delay: Duration,
 
     pub(crate) auto_offset_reset: AutoOffsetReset,
+    pub(crate) group_protocol: GroupProtocol,
+    /// Of a static member; consumers append `-n`.
+    pub(crate) group_instance_id: Option<String>,
+    /// A static member gives its seat up when it is stopped.
+    pub(crate) leave_on_stop: bool,
+    pub(crate) on_fatal: OnFatal,
     pub(crate) session_timeout: Duration,
     pub(crate) max_poll_interval: Duration,
     pub(crate) max_poll_records: usize,
@@ -44,6 +51,15 @@ pub(crate) struct ListenerSettings {
     /// The whole librdkafka configuration of this listener's consumers, names and values as librdkafka spells them;
     /// `client.id` is set per consumer by the engine.
     pub(crate) client_properties: Vec<(String, secrecy::SecretString)>,
+}
+
+impl ListenerSettings {
+    /// How the cluster is found: its name for as long as it has not told its own.
+    pub(crate) fn bootstrap_servers(&self) -> std::sync::Arc<str> {
+        use secrecy::ExposeSecret as _;
+        let named = self.client_properties.iter().find(|(name, _)| name == "bootstrap.servers");
+        named.map_or("", |(_, value)| value.expose_secret()).into()
+    }
 }
 
 /// The producer of a registry.
@@ -87,6 +103,23 @@ pub(crate) enum AutoOffsetReset {
     Error,
     /// Start this long before now where nothing is committed.
     ByDuration(Duration),
+}
+
+/// Who runs the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupProtocol {
+    /// Its members.
+    Classic,
+    /// The broker: KIP-848.
+    Consumer,
+}
+
+/// What a listener that cannot go on does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFatal {
+    Stop,
+    Restart,
+    Exit,
 }
 
 /// How often and how fast a record that failed is tried again.

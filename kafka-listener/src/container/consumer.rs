@@ -17,6 +17,8 @@ use crate::worker::{Membership, PartitionControl};
 pub(crate) struct Consumer {
     pub(crate) index: usize,
     pub(crate) client_id: String,
+    /// Of a static member.
+    pub(crate) group_instance_id: Option<String>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) membership: Arc<Membership>,
     /// Written by the poll loop.
@@ -82,7 +84,7 @@ impl StopRequest {
         }
     }
 
-    fn stricter(self, other: Self) -> Self {
+    pub(crate) fn stricter(self, other: Self) -> Self {
         let is_earlier = other.until(Step::Leave) < self.until(Step::Leave);
         if !self.at_once && (other.at_once || is_earlier) { other } else { self }
     }
@@ -90,6 +92,7 @@ impl StopRequest {
 
 /// Where a consumer stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts: each has its own cause and end")]
 pub(crate) struct ConsumerState {
     pub(crate) phase: ConsumerPhase,
     /// Assigned partitions.
@@ -102,8 +105,17 @@ pub(crate) struct ConsumerState {
     pub(crate) paused: bool,
     pub(crate) member_id: Option<Arc<str>>,
     pub(crate) generation: Option<i32>,
+    /// Whether it was in the group at some time.
+    pub(crate) has_joined: bool,
+    /// The `group.instance.id` whose seat in the group another member holds.
+    pub(crate) waits_for_seat: Option<Arc<str>>,
+    /// How often it was given a new client after a fatal error, and why the last time.
+    pub(crate) restarts: u32,
+    pub(crate) last_fatal: Option<Arc<str>>,
     /// Why the listener cannot go on.
     pub(crate) failure: Option<Arc<str>>,
+    /// Whether the failure is to end the others too.
+    pub(crate) failure_ends_all: bool,
     /// What the stop came to.
     pub(crate) ending: Option<Arc<Ending>>,
 }
@@ -112,6 +124,8 @@ impl ConsumerState {
     /// The group has counted this member in. One step, so that nobody can see half of it.
     pub(crate) fn join(&mut self) {
         self.is_expelled = false;
+        self.has_joined = true;
+        self.waits_for_seat = None;
         self.phase = self.phase.max(ConsumerPhase::Joined);
     }
 }
@@ -151,10 +165,16 @@ impl Ending {
 }
 
 impl Consumer {
-    pub(crate) fn new(index: usize, client_id: String, session_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        client_id: String,
+        group_instance_id: Option<String>,
+        session_timeout: Duration,
+    ) -> Self {
         Self {
             index,
             client_id,
+            group_instance_id,
             waker: Arc::new(Waker::default()),
             membership: Arc::new(Membership::new(session_timeout)),
             state: watch::Sender::default(),
@@ -222,7 +242,7 @@ mod tests {
 
     #[test]
     fn whoever_looks_while_a_member_joins_never_sees_it_joined_and_expelled() {
-        let consumer = Consumer::new(0, "shop-0".into(), Duration::from_secs(45));
+        let consumer = Consumer::new(0, "shop-0".into(), None, Duration::from_secs(45));
         let looks_well = |state: &ConsumerState| state.phase != ConsumerPhase::Joined || !state.is_expelled;
         let mut seen = consumer.state.subscribe();
         assert!(looks_well(&seen.borrow_and_update()));
@@ -234,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_later_stop_request_can_only_be_stricter() {
-        let consumer = Consumer::new(0, "shop-0".into(), Duration::from_secs(45));
+        let consumer = Consumer::new(0, "shop-0".into(), None, Duration::from_secs(45));
         let now = Instant::now();
         let ample = StopRequest::new(now, Duration::from_secs(30));
         consumer.request_stop(ample);

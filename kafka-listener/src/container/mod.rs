@@ -36,6 +36,8 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 pub enum ContainerState {
     /// Started, and not all of its consumers have joined the group yet. It stays so while no broker can be reached.
     Starting,
+    /// The seat of a static member in its group is held by another member: the container joins as soon as it is free.
+    WaitingForSeat,
     /// All consumers are in the group, each as the owner of partitions or as a spare.
     Running,
     /// In the group, and nothing is started until [`ListenerContainer::resume`].
@@ -52,6 +54,7 @@ impl fmt::Display for ContainerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Starting => "starting",
+            Self::WaitingForSeat => "waiting_for_seat",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopping => "stopping",
@@ -160,7 +163,8 @@ impl ListenerContainer {
         let fresh: Vec<_> = (0..settings.consumers)
             .map(|index| {
                 let client_id = format!("{}-{index}", settings.client_id);
-                Arc::new(Consumer::new(index, client_id, settings.session_timeout))
+                let instance_id = settings.group_instance_id.as_ref().map(|id| format!("{id}-{index}"));
+                Arc::new(Consumer::new(index, client_id, instance_id, settings.session_timeout))
             })
             .collect();
         for consumer in &fresh {
@@ -327,6 +331,11 @@ impl ListenerContainer {
         self.consumers().iter().find_map(|consumer| consumer.state().failure).map(|failure| failure.to_string())
     }
 
+    /// Whether the container failed in a way that is to end the others too.
+    pub(crate) fn failure_ends_all(&self) -> bool {
+        self.consumers().iter().any(|consumer| consumer.state().failure_ends_all)
+    }
+
     pub(crate) fn report(&self) -> ListenerReport {
         ListenerReport::of(self.id(), &self.consumers())
     }
@@ -364,7 +373,7 @@ impl Inner {
         let name = format!("kafka-{}", consumer.client_id);
         let thread = thread::Builder::new().name(name).spawn(move || {
             let consumer = Arc::clone(&parts.consumer);
-            kafka::run(parts);
+            kafka::run(&parts);
             // One consumer that cannot go on is the end of its container.
             if consumer.state().failure.is_some() {
                 let stop = StopRequest::new(Instant::now(), shutdown_timeout);
@@ -385,6 +394,9 @@ impl Inner {
             (true, false) => ContainerState::Stopped,
             (false, true) => ContainerState::Stopping,
             (false, false) if most >= ConsumerPhase::Stopping => ContainerState::Stopping,
+            (false, false) if states.iter().any(|state| state.waits_for_seat.is_some()) => {
+                ContainerState::WaitingForSeat
+            }
             (false, false) if least == ConsumerPhase::Joining => ContainerState::Starting,
             (false, false) if states.iter().all(|state| state.paused) => ContainerState::Paused,
             (false, false) => ContainerState::Running,

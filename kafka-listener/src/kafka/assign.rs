@@ -101,7 +101,7 @@ impl PollLoop {
             tracing::debug!(listener = %self.parts.listener.id, %error, "assignment not given back");
         }
         self.unanswered = None;
-        self.fail(reason);
+        self.cannot_go_on(reason);
     }
 
     /// Lets librdkafka start the new partitions before the next commit.
@@ -234,7 +234,7 @@ impl PollLoop {
     }
 
     /// Member id and generation for logs and status. Two questions to librdkafka's own thread, so not per turn.
-    fn note_membership(&self) {
+    pub(super) fn note_membership(&self) {
         let (member_id, generation) = (self.client.member_id(), self.client.generation());
         self.parts.consumer.update(|state| {
             state.member_id = member_id.map(Into::into);

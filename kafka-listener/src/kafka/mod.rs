@@ -11,6 +11,7 @@ mod partition;
 mod poll_loop;
 mod producer;
 mod reaper;
+mod rebuild;
 mod revoke;
 mod search;
 mod start;
@@ -19,6 +20,7 @@ mod supervise;
 mod sweep;
 pub(crate) mod waker;
 
-pub(crate) use poll_loop::{ConsumerParts, run};
+pub(crate) use poll_loop::ConsumerParts;
 pub(crate) use producer::{ProducerEngine, SendFailure};
 pub(crate) use reaper::unclosed_clients;
+pub(crate) use rebuild::run;

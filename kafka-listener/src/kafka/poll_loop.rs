@@ -12,12 +12,13 @@ use tokio::runtime::Handle;
 
 use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch};
 use super::partition::Partition;
+use super::rebuild::End;
 use super::start::Unstarted;
 use super::sweep::IdleNotes;
 use crate::clock::Instant;
 use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
 use crate::config::ListenerSettings;
-use crate::container::{Consumer, ConsumerPhase, Ending};
+use crate::container::{Consumer, ConsumerPhase, Ending, StopRequest};
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::rebalance::Hooks;
@@ -71,6 +72,10 @@ pub(super) struct PollLoop {
     /// librdkafka's client is dead: no commit, no call on the group makes sense any more.
     pub(super) is_client_dead: bool,
     pub(super) ending: Ending,
+    /// The client is given up, and what comes after it.
+    pub(super) end: Option<End>,
+    /// The stop that the loop has given itself, to give its client up.
+    pub(super) own_stop: Option<StopRequest>,
     /// Partitions that are not known to be read, and what to ask for them.
     pub(super) unstarted: Vec<Unstarted>,
     /// Partitions to be assigned anew within our own assignment, and where they are to be read from.
@@ -97,34 +102,14 @@ pub(super) struct PollLoop {
     pub(super) log_limit: super::supervise::LogLimit,
 }
 
-/// Runs a consumer until it is told to stop or cannot go on. Called on a thread of its own.
-pub(crate) fn run(parts: ConsumerParts) {
-    parts.consumer.waker.attach();
-    let consumer = Arc::clone(&parts.consumer);
-    super::supervise::guard(&consumer, || {
-        let poll_loop = match PollLoop::new(parts) {
-            Ok(poll_loop) => poll_loop,
-            Err(error) => {
-                consumer.update(|state| state.failure = Some(format!("create the consumer: {error}").into()));
-                return;
-            }
-        };
-        poll_loop.run_supervised();
-    });
-}
-
 impl PollLoop {
-    fn new(parts: ConsumerParts) -> Result<Self, KafkaError> {
+    pub(super) fn new(parts: ConsumerParts) -> Result<Self, KafkaError> {
         let settings = &parts.settings;
-        let own = [("client.id", parts.consumer.client_id.as_str())];
+        let instance_id = parts.consumer.group_instance_id.as_deref().map(|id| ("group.instance.id", id));
+        let own = [("client.id", parts.consumer.client_id.as_str())].into_iter().chain(instance_id);
         let configured = settings.client_properties.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
         let client = Client::new(configured.chain(own), &parts.consumer.waker)?;
-        let cluster = settings
-            .client_properties
-            .iter()
-            .find(|(name, _)| name == "bootstrap.servers")
-            .map_or("", |(_, value)| value.expose_secret())
-            .into();
+        let cluster = settings.bootstrap_servers();
         let mut policy = CommitPolicy::from(&**settings);
         if parts.listener.commits_each_record {
             policy.commit_interval = Duration::ZERO;
@@ -146,6 +131,8 @@ impl PollLoop {
             failed: false,
             is_client_dead: false,
             ending: Ending::default(),
+            end: None,
+            own_stop: None,
             unstarted: Vec::new(),
             restarts: Vec::new(),
             unanswered: None,
@@ -171,9 +158,9 @@ impl PollLoop {
             return;
         }
         if let Err(error) = self.client.subscribe(self.parts.settings.topics.iter().map(String::as_str)) {
-            self.fail(format!("subscribe to {:?}: {error}", self.parts.settings.topics));
+            self.cannot_go_on(format!("subscribe to {:?}: {error}", self.parts.settings.topics));
         }
-        while self.parts.consumer.stop_requested().is_none() && !self.failed {
+        while self.parts.consumer.stop_requested().is_none() && !self.failed && self.end.is_none() {
             self.turn();
         }
         self.leave();
@@ -437,6 +424,14 @@ impl PollLoop {
         self.parts.consumer.update(|state| {
             state.failure.get_or_insert_with(|| reason.into());
         });
+    }
+
+    /// The stop to carry out: what was asked for, or the loop's own.
+    pub(super) fn stop_request(&self) -> Option<StopRequest> {
+        match (self.parts.consumer.stop_requested(), self.own_stop) {
+            (Some(asked), Some(own)) => Some(own.stricter(asked)),
+            (asked, own) => asked.or(own),
+        }
     }
 
     pub(super) fn enter(&self, phase: ConsumerPhase) {

@@ -266,7 +266,7 @@ impl PollLoop {
 
     /// A stop cuts every running wait short.
     fn cut(&self, step: Step, until: Instant) -> Instant {
-        self.parts.consumer.stop_requested().map_or(until, |stop| until.min(stop.until(step)))
+        self.stop_request().map_or(until, |stop| until.min(stop.until(step)))
     }
 
     /// Runs the hooks one after the other as tasks of the user's runtime, and goes on without those that are late. A

@@ -90,7 +90,7 @@ impl PollLoop {
                 AutoOffsetReset::Error => {}
                 AutoOffsetReset::ByDuration(duration) => {
                     let wait = until.saturating_since(Instant::now());
-                    let stopping = self.parts.consumer.stop_requested().is_some();
+                    let stopping = self.stop_request().is_some();
                     let found = if wait.is_zero() || stopping {
                         None
                     } else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ffi::Event;
 use super::poll_loop::PollLoop;
 use super::reaper;
+use super::rebuild::End;
 use super::revoke::{HookKind, Serve, describe};
 use crate::clock::Instant;
 use crate::container::{ConsumerPhase, Step, StopRequest};
@@ -21,10 +22,12 @@ impl PollLoop {
     pub(super) fn leave(&mut self) {
         let now = Instant::now();
         if self.parts.consumer.stop_requested().is_none() {
-            self.parts.consumer.request_stop(StopRequest::new(now, self.parts.settings.shutdown_timeout));
+            self.own_stop = Some(StopRequest::new(now, self.parts.settings.shutdown_timeout));
         }
         self.stopping = true;
-        self.enter(ConsumerPhase::Stopping);
+        if self.end.is_none() {
+            self.enter(ConsumerPhase::Stopping);
+        }
         self.commits.set_rebalancing(true);
         if !self.is_client_dead {
             self.give_up_everything();
@@ -38,7 +41,7 @@ impl PollLoop {
     }
 
     fn give_up_everything(&mut self) {
-        let Some(stop) = self.parts.consumer.stop_requested() else { return };
+        let Some(stop) = self.stop_request() else { return };
         let began = Instant::now();
         let given_up = self.held();
         let drained = self.drain(&self.held(), Interrupt::Stop, stop.until(Step::Drain), Serve::Events);
@@ -65,10 +68,14 @@ impl PollLoop {
     /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
     fn close(&mut self) {
         self.discard_removed();
+        if self.parts.settings.leave_on_stop && !self.is_client_dead && self.parts.consumer.stop_requested().is_some() {
+            self.give_seat_up();
+        }
         // A fatal error that nobody has been told of yet shows in the refusal.
         if self.is_client_dead || self.client.begin_close().is_err() {
             self.is_client_dead |= self.client.fatal_error().is_some();
-            self.ending.left_group = false;
+            // A member that did not get its seat has no group to leave.
+            self.ending.left_group = self.end == Some(End::SeatTaken);
             return;
         }
         loop {
@@ -80,11 +87,31 @@ impl PollLoop {
                 self.ending.left_group = true;
                 return;
             }
-            let close_until = self.parts.consumer.stop_requested().map(|stop| stop.until(Step::Leave));
+            let close_until = self.stop_request().map(|stop| stop.until(Step::Leave));
             if close_until.is_none_or(|until| Instant::now() >= until) {
                 self.unread.clear();
                 tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
                     "the group was not left within shutdown_timeout; the client goes on trying in the background");
+                return;
+            }
+        }
+    }
+
+    /// A client that is closed keeps the seat of a static member; one that unsubscribes first gives it up. It is given up
+    /// when the client has forgotten its member id.
+    fn give_seat_up(&mut self) {
+        if let Err(error) = self.client.unsubscribe() {
+            tracing::warn!(listener = %self.parts.listener.id, %error, "the seat in the group is not given up");
+            return;
+        }
+        while self.client.member_id().is_some() {
+            if let Some(event) = self.client.poll(CLOSE_STEP) {
+                self.on_event_while_closing(event);
+            }
+            self.tick();
+            if self.stop_request().is_none_or(|stop| Instant::now() >= stop.until(Step::Leave)) {
+                tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
+                    "the seat in the group was not given up within shutdown_timeout");
                 return;
             }
         }
@@ -102,11 +129,12 @@ impl PollLoop {
     /// Hands the client on if it is not closed: dropping it is then somebody else's business.
     pub(super) fn finish(self) {
         self.gauges.set(&Load::default());
+        let seat = self.parts.seat().filter(|_| !self.is_client_dead);
         let Self { client, partitions, removed, unread, .. } = self;
         // Every queue goes before its client.
         drop((partitions, removed, unread));
         if !client.is_closed() {
-            reaper::adopt(client);
+            reaper::adopt(client, seat);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ffi::{KafkaError, PartitionError, TopicState};
 use super::partition::Reading;
 use super::poll_loop::PollLoop;
+use super::rebuild::End;
 use crate::clock::Instant;
 use crate::config::MissingTopics;
 use crate::container::{Consumer, ConsumerPhase};
@@ -64,12 +65,13 @@ pub(super) fn guard(consumer: &Consumer, body: impl FnOnce()) {
         }
         state.phase = ConsumerPhase::Ended;
         state.assigned = 0;
+        state.waits_for_seat = None;
     });
 }
 
 impl PollLoop {
     /// Runs the loop. A panic inside it ends all epochs, cancels the workers, commits nothing and leaves the group.
-    pub(super) fn run_supervised(mut self) {
+    pub(super) fn run_supervised(mut self) -> End {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
         if outcome.is_err() {
             let cleanup = catch_unwind(AssertUnwindSafe(|| {
@@ -88,7 +90,9 @@ impl PollLoop {
                 tracing::error!(listener = %self.parts.listener.id, "cleaning up after a panic panicked");
             }
         }
+        let end = self.end();
         self.finish();
+        end
     }
 
     /// `missing_topics = "fail"`: asks before subscribing. A cluster that does not answer is waited for.
@@ -109,6 +113,7 @@ impl PollLoop {
                 match self.client.topic_state(&topic, ASK) {
                     Ok(state) => break state,
                     Err(error) if matches!(error.code, code::TOPIC_AUTHORIZATION_FAILED | code::INVALID_TOPIC) => {
+                        self.parts.consumer.update(|state| state.failure_ends_all = true);
                         self.fail(format!("missing_topics = \"fail\": ask for topic `{topic}`: {error}"));
                         return false;
                     }
@@ -124,6 +129,7 @@ impl PollLoop {
             }
         }
         if !missing.is_empty() {
+            self.parts.consumer.update(|state| state.failure_ends_all = true);
             self.fail(format!(
                 "missing_topics = \"fail\": the cluster has no topic {}; create it, or set missing_topics = \"wait\"",
                 missing.join(", ")
@@ -156,7 +162,7 @@ impl PollLoop {
         let topic_partition = partition.topic_partition.clone();
         let from = watermark.or(partition.start);
         if self.restarted.insert(topic_partition.clone(), from) == Some(from) {
-            self.fail(format!("the worker of `{topic_partition}` ended by itself twice at the same record"));
+            self.cannot_go_on(format!("the worker of `{topic_partition}` ended by itself twice at the same record"));
             return;
         }
         tracing::error!(listener = %self.parts.listener.id, %topic_partition, from = from.map(CommitOffset::get),
@@ -236,7 +242,8 @@ impl PollLoop {
     pub(super) fn check_fence(&mut self) {
         let session_timeout = self.parts.settings.session_timeout;
         if self.fenced_at.is_some_and(|since| Instant::now().saturating_since(since) > session_timeout) {
-            self.fail(format!(
+            self.fenced_at = None;
+            self.cannot_go_on(format!(
                 "the group refuses this member's commits and no rebalance came within session_timeout ({session_timeout:?})"
             ));
         }
@@ -255,17 +262,6 @@ impl PollLoop {
             self.is_cut_off = false;
             self.parts.consumer.update(|state| state.is_cut_off = false);
         }
-    }
-
-    /// The client is dead and there will be no revoke: the lost path for everything, then the end.
-    pub(super) fn on_fatal(&mut self, error: KafkaError) {
-        self.is_client_dead = true;
-        let held: Vec<TopicPartition> =
-            self.partitions.iter().map(|partition| partition.topic_partition.clone()).collect();
-        let reason = self.client.fatal_error().unwrap_or(error);
-        self.lose(&held);
-        self.publish_assignment();
-        self.fail(format!("fatal error of the client: {reason}"));
     }
 
     pub(super) fn on_error(&mut self, error: &KafkaError) {

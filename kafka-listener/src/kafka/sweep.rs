@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
-use crate::container::ConsumerPhase;
+use crate::config::GroupProtocol;
+use crate::container::{ConsumerPhase, ConsumerState};
 use crate::worker::{Load, PartitionControl, gate, number};
 
 /// How long after `revoke_timeout` a rebalance counts as over. A cooperative one gives a new member nothing at first,
@@ -20,6 +21,8 @@ pub(super) struct IdleNotes {
     /// Whether this consumer has been named as a spare since it last had a partition.
     spare: bool,
     slots: bool,
+    /// Since when the broker has counted this consumer in without giving it a partition.
+    counted_in: Option<Instant>,
 }
 
 impl PollLoop {
@@ -47,6 +50,7 @@ impl PollLoop {
         self.gauges.set(&load);
         let listener = &self.parts.listener;
         listener.metrics.left_behind(listener.left_behind.running().len());
+        self.notice_spare(now);
         self.name_the_idle(now);
     }
 
@@ -62,6 +66,26 @@ impl PollLoop {
                 "the handler is past `handler_timeout` and blocks its thread: it cannot be cancelled");
             self.parts.listener.metrics.over_time();
         }
+    }
+
+    /// A broker that runs the group tells a member of its assignment only, and nothing to one that gets none.
+    fn notice_spare(&mut self, now: Instant) {
+        let has_joined = self.parts.consumer.state().phase >= ConsumerPhase::Joined;
+        if self.parts.settings.group_protocol == GroupProtocol::Classic || has_joined {
+            return;
+        }
+        if self.client.generation().is_none_or(|epoch| epoch < 1) {
+            return;
+        }
+        // An assignment may be on its way.
+        if now.saturating_since(*self.idle.counted_in.get_or_insert(now)) < SETTLING {
+            return;
+        }
+        self.confirm_membership(now);
+        self.note_membership();
+        self.parts.consumer.update(ConsumerState::join);
+        tracing::info!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
+            consumer = self.parts.consumer.index, "in the group, with no partition yet");
     }
 
     /// Says once, when a rebalance is over, who has nothing to do: consumers without a partition, and slots that no

@@ -187,20 +187,21 @@ impl ListenerRegistryBuilder {
         Ok(ListenerRegistry { containers: containers.into(), producer })
     }
 
-    /// Starts the listeners and runs until SIGTERM, Ctrl-C or a listener that fails for good; then stops all of them
-    /// within their `shutdown_timeout`. A second signal stops waiting for running handlers.
+    /// Starts the listeners and runs until SIGTERM or Ctrl-C, until none of them runs any more, or until one fails that
+    /// is to end the others too (`on_fatal = "exit"`, or a failure at its start); then stops all of them within their
+    /// `shutdown_timeout`. A second signal stops waiting for running handlers.
     ///
     /// # Errors
     ///
-    /// Those of [`ListenerRegistryBuilder::start`]; [`Error::Failed`] when a listener failed, with the others stopped in
-    /// order; [`Error::Signal`]. A stop that left something is no error here: see
+    /// Those of [`ListenerRegistryBuilder::start`]; [`Error::Failed`] when a listener failed meanwhile, with the others
+    /// stopped in order; [`Error::Signal`]. A stop that left something is no error here: see
     /// [`ShutdownReport::into_result`].
     pub async fn run(self) -> Result<ShutdownReport, Error> {
         let mut signals = Signals::listen()?;
         let listeners = self.start().await?;
         tokio::select! {
             name = signals.next() => tracing::info!(signal = name, "stopping: draining handlers, committing, leaving the groups"),
-            () = listeners.stopped() => tracing::error!("stopping: a listener cannot go on, or all have stopped"),
+            () = listeners.stopped() => tracing::error!("stopping: a listener cannot go on and ends the others, or none runs any more"),
         }
         let failure = listeners.first_failure();
         let mut shutdown = std::pin::pin!(listeners.shutdown());

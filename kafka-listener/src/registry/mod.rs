@@ -85,7 +85,9 @@ impl ListenerRegistry {
             return Err(Error::NotRunning { listener: stopped.id().to_owned() });
         }
         if timed_out {
-            let starting = self.containers.iter().filter(|container| container.state() == ContainerState::Starting);
+            let starting = self.containers.iter().filter(|container| {
+                matches!(container.state(), ContainerState::Starting | ContainerState::WaitingForSeat)
+            });
             return Err(Error::NotAssigned { waited: limit, waiting: names(starting) });
         }
         Ok(())
@@ -138,26 +140,27 @@ impl ListenerRegistry {
         self.containers.iter().for_each(ListenerContainer::interrupt);
     }
 
-    /// Resolves when all containers have stopped or one has failed.
+    /// Resolves when all containers have stopped or failed, or one has failed that is to end the others too: with
+    /// `on_fatal = "exit"`, or at its start.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
     pub async fn stopped(&self) {
-        let (sender, mut first_failure) = tokio::sync::mpsc::channel::<()>(1);
+        let (sender, mut ends_all) = tokio::sync::mpsc::channel::<()>(1);
         let mut watches = tokio::task::JoinSet::new();
         for container in self.containers.iter() {
             let (container, sender) = (container.clone(), sender.clone());
             watches.spawn(async move {
-                if container.stopped().await == ContainerState::Failed {
+                if container.stopped().await == ContainerState::Failed && container.failure_ends_all() {
                     // The receiver is gone when another one failed first.
                     sender.send(()).await.ok();
                 }
             });
         }
         drop(sender);
-        // Ends with the first failure, or with `None` when every watch is over.
-        first_failure.recv().await;
+        // Ends with the first of those failures, or with `None` when every watch is over.
+        ends_all.recv().await;
     }
 
     /// How many clients of this process could not leave their group in time and are still trying in the background: 0

@@ -178,6 +178,13 @@ impl ListenerMetrics {
         }
     }
 
+    /// A consumer is given another client after a fatal error.
+    pub(crate) fn restarted(&self) {
+        counter!("kafka_listener_restarts_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone())
+        .increment(1);
+    }
+
     /// Partitions that stayed with their consumer were not fed for so long.
     pub(crate) fn stood_still(&self, time: Duration) {
         histogram!("kafka_listener_stand_still_seconds",

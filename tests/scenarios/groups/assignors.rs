@@ -28,7 +28,7 @@ async fn members_come_and_go(crew: &mut Crew) -> support::Member {
     second
 }
 
-async fn nothing_is_lost_or_repeated(mut crew: Crew) {
+pub(super) async fn nothing_is_lost_or_repeated(mut crew: Crew) {
     let mut last = members_come_and_go(&mut crew).await;
     let produced = crew.end_load().await;
     stop(&mut last).await;
@@ -110,12 +110,15 @@ async fn a_group_changes_its_eager_assignor_member_by_member() {
 
 #[tokio::test]
 async fn a_member_without_a_partition_is_named_and_takes_over_when_an_owner_dies() {
-    let mut crew = Crew::new(2).await.with("listener.revoke_timeout", "1s");
+    a_spare_takes_over(Crew::new(2).await).await;
+}
+
+pub(super) async fn a_spare_takes_over(crew: Crew) {
+    let mut crew = crew.with("listener.revoke_timeout", "1s");
     let (mut first, mut second) = (crew.member("first"), crew.member("second"));
     crew.start_load();
     crew.wait_until_balanced(&[&first, &second]).await;
     let mut spare = crew.member("spare");
-    broker().wait_for_members(&crew.group, 3, SOON).await.unwrap();
     let idle = || async {
         let members = [&first, &second, &spare];
         let idle = members.into_iter().find(|member| owned_by(&member.events().unwrap()).is_empty());

@@ -39,6 +39,12 @@ impl Crew {
         crew.with("listener.session_timeout", "6s")
     }
 
+    /// A group that the broker runs: it knows no settings of the classic one.
+    pub(super) fn by_the_broker(mut self) -> Self {
+        self.settings.retain(|(path, _)| path != "listener.session_timeout");
+        self.with("listener.group_protocol", "consumer")
+    }
+
     /// A setting that all members share.
     pub(super) fn with(mut self, path: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != path);
@@ -143,6 +149,13 @@ pub(super) fn owned_by(events: &[Event]) -> BTreeSet<i32> {
 /// How many records a member has handled.
 pub(super) fn handled(events: &[Event]) -> usize {
     events.iter().filter(|event| matches!(event.what, What::End { outcome: Outcome::Ok, .. })).count()
+}
+
+/// How many rebalances a member has had by its own account.
+pub(super) fn rebalances_of(member: &Member) -> usize {
+    let rebalance =
+        |event: &&Event| matches!(event.what, What::Assigned { .. } | What::Revoking { .. } | What::Lost { .. });
+    member.events().unwrap().iter().filter(rebalance).count()
 }
 
 /// About 200 orders a second until it is told to stop.

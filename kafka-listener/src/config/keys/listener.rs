@@ -1,5 +1,6 @@
 //! The keys of a listener.
 
+use super::group::{GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL};
 use super::{ACTIONS, KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
@@ -202,6 +203,10 @@ pub(crate) static LISTENER: &[Key] = &[
         spring: "consumer.isolation-level",
         ..KEY
     },
+    GROUP_PROTOCOL,
+    GROUP_REMOTE_ASSIGNOR,
+    GROUP_INSTANCE_ID,
+    LEAVE_ON_STOP,
     Key {
         name: "partition_assignment_strategy",
         kind: Kind::Assignors,
@@ -316,6 +321,7 @@ pub(crate) static LISTENER: &[Key] = &[
         doc: "What becomes of a batch of records that fails its checksum.",
         ..KEY
     },
+    ON_FATAL,
     Key {
         name: "revoke_timeout",
         kind: Kind::Duration { min: 10, max: HOUR },

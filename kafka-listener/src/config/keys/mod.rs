@@ -2,6 +2,7 @@
 //!
 //! Reading, the JSON Schema, the reference page and the suggestions in errors all come from it.
 
+mod group;
 mod kafka;
 pub(crate) mod listener;
 

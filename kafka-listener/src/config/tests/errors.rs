@@ -103,6 +103,11 @@ fn contradictions() {
         "[listener]\nauto_commit_interval = '1s'",
         "[listener]\nack_time = '1s'\nack_count = 5\nsync_commits = true",
         "[listener]\nack_mode = 'record'\nsync_commits = true\n[listeners.reserve_stock]\nack_mode = 'time'\nack_count = 7",
+        "[listener]\ngroup_protocol = 'consumer'\nsession_timeout = '10s'\nheartbeat_interval = '1s'",
+        "[listener]\ngroup_protocol = 'consumer'\npartition_assignment_strategy = 'range'",
+        "[listener]\ngroup_remote_assignor = 'uniform'\nleave_on_stop = true",
+        "[listeners.reserve_stock]\ngroup_protocol = 'consumer'\ngroup_instance_id = 'pod'\nleave_on_stop = true",
+        "[listener]\nshared_group = true\ngroup_instance_id = 'pod'\n[listeners.reserve_stock]\ngroup_id = 'order-service'",
         "[listener]\ngroup_id = 'all'\n[listeners.reserve_stock]\ngroup_id = 'order-service'",
         "[listener]\nshared_group = true\n[listeners.reserve_stock]\ngroup_id = 'order-service'\nshared_group = false",
     ]));

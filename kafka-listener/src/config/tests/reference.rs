@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{resolve, shop, sources};
 use crate::config::keys::{self, Key, Kind};
 use crate::config::parse::{spell, spell_size};
-use crate::config::{json_schema, lint, listener, parse, producer, properties, value};
+use crate::config::{group, json_schema, lint, parse, producer, properties, value};
 
 fn docs(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file)
@@ -117,7 +117,7 @@ fn every_key(spec: &'static [Key], visit: &mut impl FnMut(&'static Key)) {
 fn the_page_names_every_property_that_is_set_without_a_key() {
     let page = std::fs::read_to_string(docs("configuration.md")).unwrap();
     let (_, section) = page.split_once("## librdkafka's own properties\n").expect("the page has the section");
-    for (name, _) in listener::BUILT_IN.iter().chain(producer::BUILT_IN) {
+    for (name, _) in group::BUILT_IN.iter().chain(producer::BUILT_IN) {
         assert!(section.contains(&format!("`{name}`")), "`{name}`");
     }
 }

@@ -161,6 +161,30 @@ fn values_are_taken_in_every_form() {
 }
 
 #[test]
+fn a_group_that_the_broker_runs_is_not_told_what_the_broker_decides() {
+    let stock = stock_with("group_protocol = 'consumer'\ngroup_remote_assignor = 'range'\ngroup_instance_id = 'pod-1'");
+    assert_eq!(property(&stock, "group.protocol").as_deref(), Some("consumer"));
+    assert_eq!(property(&stock, "group.remote.assignor").as_deref(), Some("range"));
+    for owned_by_the_broker in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+        assert_eq!(property(&stock, owned_by_the_broker), None, "{owned_by_the_broker}");
+    }
+    assert_eq!(stock.settings.group_instance_id.as_deref(), Some("pod-1"));
+    assert!(stock.notes.iter().any(|note| note.contains("experimental")), "{:?}", stock.notes);
+}
+
+#[test]
+fn what_only_the_classic_protocol_reads_may_stand_where_one_listener_uses_it() {
+    let toml = "[listener]\nsession_timeout = '10s'\n[listeners.reserve_stock]\ngroup_protocol = 'consumer'";
+    let resolved = resolved(&sources(toml));
+    let session = |id: &str| {
+        let listener = resolved.listeners.iter().find(|listener| listener.settings.id == id).unwrap();
+        (listener.settings.session_timeout, property(listener, "session.timeout.ms"))
+    };
+    assert_eq!(session("request_payment"), (Duration::from_secs(10), Some("10000".to_owned())));
+    assert_eq!(session("reserve_stock"), (Duration::from_secs(45), None));
+}
+
+#[test]
 fn auto_commit_is_by_time_over_finished_records_and_says_so() {
     let stock = stock_with("enable_auto_commit = true\nauto_commit_interval = '2s'");
     assert_eq!((stock.settings.ack_mode, stock.settings.ack_time), (AckMode::Time, Duration::from_secs(2)));

@@ -145,6 +145,13 @@ impl Client {
         KafkaError::check(unsafe { sys::rd_kafka_subscribe(self.native.handle, list.as_ptr()) })
     }
 
+    /// Begins to leave the group also as a static member, which closing does not. A revoke event follows where something
+    /// is assigned; [`Client::member_id`] is gone once the group has been told.
+    pub(crate) fn unsubscribe(&self) -> Result<(), KafkaError> {
+        // SAFETY: the client is live.
+        KafkaError::check(unsafe { sys::rd_kafka_unsubscribe(self.native.handle) })
+    }
+
     /// Takes the partition's own queue and cuts it loose from the main queue. To be called before the partition is
     /// assigned, and never while another handle of it lives.
     pub(crate) fn split_queue(&self, topic_partition: &TopicPartition) -> Result<Queue, KafkaError> {

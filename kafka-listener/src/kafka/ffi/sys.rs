@@ -219,6 +219,7 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_topic_partition_list_destroy(list: *mut List);
 
     pub(super) fn rd_kafka_subscribe(client: *mut Client, topics: *const List) -> ErrorCode;
+    pub(super) fn rd_kafka_unsubscribe(client: *mut Client) -> ErrorCode;
     pub(super) fn rd_kafka_assign(client: *mut Client, partitions: *const List) -> ErrorCode;
     pub(super) fn rd_kafka_incremental_assign(client: *mut Client, partitions: *const List) -> *mut NativeError;
     pub(super) fn rd_kafka_incremental_unassign(client: *mut Client, partitions: *const List) -> *mut NativeError;
