@@ -8,6 +8,7 @@ mod commit_errors;
 mod common;
 mod control;
 mod corruption;
+mod declined;
 mod desk;
 mod error_handlers;
 mod failure_policies;

@@ -56,6 +56,10 @@ impl PollLoop {
                 }
             }
         }
+        #[cfg(feature = "test-hooks")]
+        if crate::private::test_hooks::fails_assignment(&self.parts.consumer.client_id, &assigned) {
+            return self.decline(&partitions, cooperative, "asked for by a test".to_owned());
+        }
         if let Err(error) = self.client.assign(&partitions, cooperative) {
             let reason = format!("take over the assigned partitions: {error}");
             return self.decline(&partitions, cooperative, reason);

@@ -241,6 +241,8 @@ impl PollLoop {
         match event {
             Event::Rebalance { kind, partitions } => {
                 self.unanswered = Some((kind, partitions.clone()));
+                #[cfg(feature = "test-hooks")]
+                crate::private::test_hooks::before_rebalance(&self.parts.consumer.client_id, &partitions.to_vec());
                 match kind {
                     RebalanceKind::Assign => self.on_assign(partitions),
                     RebalanceKind::Revoke => self.on_revoke(&partitions),

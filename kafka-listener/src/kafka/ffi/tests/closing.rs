@@ -44,6 +44,41 @@ fn a_close_asks_for_the_partitions_back_and_then_ends() {
 }
 
 #[test]
+fn an_assignment_that_is_declined_does_not_hold_up_the_close() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let cluster = Cluster::with_partitions(2);
+        let (client, waker) = cluster.reader(&[("partition.assignment.strategy", strategy)]);
+        client.subscribe(["orders"]).unwrap();
+        let (kind, assigned) = next_rebalance(&client);
+        assert_eq!(kind, RebalanceKind::Assign);
+        client.decline(kind, &assigned, client.is_cooperative()).unwrap();
+        closes_although_it_declines(&client, &waker);
+    }
+}
+
+#[test]
+fn a_revoke_that_is_declined_goes_all_the_same() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let cluster = Cluster::with_partitions(2);
+        let properties = [("partition.assignment.strategy", strategy)];
+        let Member { queues, client, waker } = Member::join(&cluster, &properties);
+        drop(queues);
+        closes_although_it_declines(&client, &waker);
+    }
+}
+
+#[track_caller]
+fn closes_although_it_declines(client: &Client, waker: &Arc<Waker>) {
+    client.begin_close().unwrap();
+    wait(waker, TICK, "the end of the close", || {
+        if let Some(Event::Rebalance { kind, partitions }) = client.poll(Duration::ZERO) {
+            client.decline(kind, &partitions, client.is_cooperative()).unwrap();
+        }
+        client.is_closed().then_some(())
+    });
+}
+
+#[test]
 fn a_client_that_never_joined_closes_without_a_revoke() {
     let cluster = Cluster::with_partitions(1);
     let (client, waker) = cluster.reader(&[]);
