@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_listener::{ContainerState, Outcome};
+use kafka_listener::{ContainerState, HoldOutcome, Outcome, Phase, TopicPartition};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
 use support::{CommitSampler, MockKafka, Record, broker, eventually, unique};
@@ -99,6 +99,23 @@ async fn a_fenced_instance_fails_its_container_and_commits_nothing() {
     let container = listeners.container(LISTENER).unwrap();
     assert_eq!(container.state(), ContainerState::Failed);
     assert!(container.failure().unwrap().contains("fatal"), "{:?}", container.failure());
+    assert_eq!(kafka.committed(&group, &topic).await.unwrap(), BTreeMap::new());
+}
+
+/// An error of the new group protocol in the answer to a member of the old one: librdkafka does nothing about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_fenced_and_hears_of_no_rebalance_fails_within_its_session() {
+    let (kafka, topic, group) = mocked().await;
+    kafka.fail_requests(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH]).unwrap();
+    let journal = Journal::default();
+    let builder = registry(&kafka, &topic, &group, &Desk::new("only", &journal));
+    let listeners = builder.set("listener.session_timeout", 6_000).start().await.unwrap();
+
+    tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
+    let container = listeners.container(LISTENER).unwrap();
+    assert_eq!(container.state(), ContainerState::Failed);
+    let failure = container.failure().unwrap();
+    assert!(failure.contains("no rebalance came within session_timeout (6s)"), "{failure}");
     assert_eq!(kafka.committed(&group, &topic).await.unwrap(), BTreeMap::new());
 }
 
@@ -213,15 +230,23 @@ async fn the_last_commit_names_the_topic_that_is_gone_and_no_other() {
     assert_eq!(listeners.container(LISTENER).unwrap().status().possibly_repeated, 5);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn records_that_retention_takes_before_they_are_read_are_counted_exactly() {
+/// How many records of a long log a listener says that retention took while its partition stood still at record 5; checked
+/// against those that it has not handled.
+async fn retention_overtakes(is_on_hold: bool) {
     const RECORDS: i64 = 200;
     const KEPT: i64 = 150;
     let (topic, group) = (unique("orders"), unique("group"));
     broker().create_topic(&topic, 1).await.unwrap();
     // 100 KB each, so that what is fetched ahead ends long before the log does.
     let filler = "x".repeat(100_000);
-    let order = |n| Record::to(&topic).partition(0).json(json!({"orderId": format!("ORDER-{n}"), "filler": filler}));
+    let order = |n| {
+        let record = Record::to(&topic).partition(0);
+        if is_on_hold && n == 5 {
+            record.payload("no order")
+        } else {
+            record.json(json!({"orderId": format!("ORDER-{n}"), "filler": filler}))
+        }
+    };
     broker().produce_all((0..RECORDS).map(order)).await.unwrap();
     let journal = Journal::default();
     let desk = Desk::new("only", &journal);
@@ -232,20 +257,40 @@ async fn records_that_retention_takes_before_they_are_read_are_counted_exactly()
         .start()
         .await
         .unwrap();
-    journal.wait_for(Step::Started, 0, 5).await;
+    let container = listeners.container(LISTENER).unwrap();
+    let stands_still = || async {
+        let phase = container.status().partitions.first().map(|one| one.phase);
+        if is_on_hold { phase == Some(Phase::Held) } else { journal.has(Step::Started, 0, 5) }
+    };
+    eventually(SOON, "the partition stands still", stands_still).await.unwrap();
 
     broker().delete_records(&topic, 0, KEPT).await.unwrap();
+    if is_on_hold {
+        let held = TopicPartition::new(topic.as_str(), 0);
+        assert_eq!(container.skip_held(&held, 5).await, HoldOutcome::Applied { offset: 5 });
+    }
     desk.release(0, 5);
     journal.wait_for(Step::Ended, 0, RECORDS - 1).await;
     broker().wait_for_commits_to_end(&group, &topic, SOON).await.unwrap();
-    let status = listeners.container(LISTENER).unwrap().status();
+    let status = container.status();
     listeners.shutdown().await.into_result().unwrap();
 
     let handled: Vec<i64> = journal.places(Step::Ended).into_iter().map(|place| place.1).collect();
-    let before = i64::try_from(handled.iter().take_while(|offset| **offset < KEPT).count()).unwrap();
-    assert_eq!(handled, (0..before).chain(KEPT..RECORDS).collect::<Vec<_>>());
+    let before = handled.iter().take_while(|offset| **offset < KEPT).last().unwrap() + 1;
+    let expected = (0..before).chain(KEPT..RECORDS).filter(|offset| !(is_on_hold && *offset == 5));
+    assert_eq!(handled, expected.collect::<Vec<_>>());
     assert!(before < KEPT, "all was fetched ahead: nothing was lost");
     assert_eq!(status.lost_to_retention, u64::try_from(KEPT - before).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_retention_takes_before_they_are_read_are_counted_exactly() {
+    retention_overtakes(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_retention_takes_behind_a_partition_on_hold_are_counted_exactly() {
+    retention_overtakes(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

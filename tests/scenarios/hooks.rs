@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kafka_listener::TopicPartition;
 use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
+use kafka_listener::{ContainerState, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use support::{Kafka, MockKafka, broker, eventually, mock, unique};
@@ -135,6 +135,44 @@ async fn the_hook_before_the_commit_does_not_see_it_and_the_one_behind_it_does()
     assert_eq!(after[0].committed, BTreeMap::from([(0, 10), (1, 10)]));
     assert_eq!(witness.calls(Call::Lost).len(), 0);
     journal.assert_each_once(&broker().end_offsets(&topic).await.unwrap());
+}
+
+/// Commits go on while a drain waits, but for the partitions that go: theirs is the final one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_before_the_commit_sees_nothing_of_what_was_finished_in_the_drain() {
+    let (topic, group) = (unique("orders"), unique("group"));
+    broker().create_topic(&topic, 2).await.unwrap();
+    broker().produce_orders(&topic, 20).await.unwrap();
+    let journal = Journal::default();
+    let witness = Witness::new(broker(), &topic, &group);
+    let desk = Desk::new("only", &journal);
+    (0..2).for_each(|partition| desk.hold(partition, 5));
+    let builder = registry(broker(), &topic, &group, &desk).set("listener.commit_interval", 10);
+    let listeners = builder.rebalance_listener(witness.clone()).start().await.unwrap();
+    let five = || async { anyhow::Ok(broker().committed(&group, &topic).await? == BTreeMap::from([(0, 5), (1, 5)])) };
+    eventually(SOON, "what is finished before is committed", five).await.unwrap();
+
+    let stopping = tokio::spawn({
+        let listeners = listeners.clone();
+        async move { listeners.shutdown().await }
+    });
+    let container = listeners.container(LISTENER).unwrap();
+    let is_stopping = || async { container.state() == ContainerState::Stopping };
+    eventually(SOON, "it is stopping", is_stopping).await.unwrap();
+    // One is finished long before the drain ends, which the other one holds up.
+    desk.release(0, 5);
+    journal.wait_for(Step::Ended, 0, 5).await;
+    for _ in 0..20 {
+        assert!(five().await.unwrap(), "a partition that goes is committed by its final commit only");
+    }
+    desk.release(1, 5);
+    stopping.await.unwrap().into_result().unwrap();
+
+    let (before, after) = (witness.calls(Call::BeforeCommit), witness.calls(Call::AfterCommit));
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_eq!(before[0].committed, BTreeMap::from([(0, 5), (1, 5)]));
+    assert_eq!(after[0].committed, broker().committed(&group, &topic).await.unwrap());
+    assert!(after[0].committed.values().all(|offset| *offset >= 6), "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

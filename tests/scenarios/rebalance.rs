@@ -11,6 +11,10 @@ use super::common::{LogLine, log_of};
 use super::desk::{Desk, Journal, LISTENER, SOON, Step, registry};
 
 const PARTITIONS: i32 = 6;
+/// The default.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the pulse of the loop and a busy machine may add to a budget.
+const SLACK: Duration = Duration::from_millis(500);
 
 /// Produces orders until told to stop, and tells how many.
 struct Load {
@@ -86,6 +90,13 @@ async fn members_come_and_go(strategy: &str) {
     assert_eq!(journal.count(Step::Started), journal.count(Step::Ended));
     assert_eq!(status.possibly_repeated, 0);
     assert!(sampler.stop().await.unwrap().regressions().is_empty());
+    let stood_still = stood_still(&group);
+    if strategy == "cooperative-sticky" {
+        assert!(stood_still.len() >= 3, "the first member gave something up three times: {stood_still:?}");
+        assert!(stood_still.iter().all(|took| *took < REVOKE_TIMEOUT + SLACK), "{stood_still:?}");
+    } else {
+        assert_eq!(stood_still, [], "an eager member keeps nothing");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +114,23 @@ fn duration(text: &str) -> Duration {
     let units = [("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0)];
     let (number, seconds) = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds))).unwrap();
     Duration::from_secs_f64(number.parse::<f64>().unwrap() * seconds)
+}
+
+/// How long the partitions that stayed stood still in each revoke of the group's members, as its line says; every line says
+/// so where something stays, and no other.
+fn stood_still(group: &str) -> Vec<Duration> {
+    let revoked = log_of(group).into_iter().filter(|line| line.field("kind") == "revoked");
+    let told = revoked.filter_map(|line| {
+        let told = line.message().split_once("the others stood still ").map(|(_, rest)| {
+            let time = &rest[..rest.find([',', ')']).unwrap()];
+            // Printed twice, as a field and in the sentence.
+            assert_eq!(time, line.field("took"), "{line:?}");
+            duration(time)
+        });
+        assert_eq!(told.is_some(), !line.field("assignment").is_empty(), "{line:?}");
+        told
+    });
+    told.collect()
 }
 
 /// Members of one group on two partitions with a record each held by the first member; the second one joins.
@@ -165,28 +193,42 @@ async fn revoke_line(group: &str) -> LogLine {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stays_goes_on_while_the_handler_of_what_goes_is_still_running() {
+    const BUDGET: Duration = Duration::from_secs(150);
+    const LOOKS: u32 = 20;
+    const STEP: Duration = Duration::from_millis(100);
     let tug = Tug::new(150_000).await;
+    let joining = Instant::now();
     let second = tug.second().await;
     let revoked = tug.revoked().await;
     let retained = 1 - revoked;
 
-    // The worker of the retained partition lives on what it holds.
+    // The worker of the retained partition lives on what it holds, and what it has done is committed.
     tug.desk.release(retained, 10);
     tug.journal.wait_for(Step::Ended, retained, 11).await;
-    assert!(!tug.journal.has(Step::Ended, revoked, 10), "the revoked partition is still at its record");
-    let released = Instant::now();
+    let committed = || async { broker().committed(&tug.group, &tug.topic).await };
+    let goes_on = || async {
+        let committed = committed().await?;
+        anyhow::ensure!(committed.get(&retained).is_some_and(|offset| *offset >= 12), "{committed:?}");
+        Ok(())
+    };
+    eventually(BUDGET / 2, "what the retained partition has done is committed", goes_on).await.unwrap();
+    for _ in 0..LOOKS {
+        assert!(!tug.journal.has(Step::Ended, revoked, 10), "the revoked partition is still at its record");
+        assert_eq!(committed().await.unwrap().get(&revoked), Some(&10));
+        tokio::time::sleep(STEP).await;
+    }
     tug.desk.release(revoked, 10);
     tug.journal.wait_for_ended(200).await;
-    let handover = released.elapsed();
-
     broker().wait_for_commits_to_end(&tug.group, &tug.topic, SOON).await.unwrap();
-    let line = revoke_line(&tug.group).await;
-    let sentence = line.message();
-    assert!(sentence.contains("the others stood still"), "{sentence}");
-    assert!(handover < Duration::from_secs(60), "{handover:?}");
+    revoke_line(&tug.group).await;
     for listeners in [tug.first, second] {
         listeners.shutdown().await.into_result().unwrap();
     }
+
+    let [stood_still] = stood_still(&tug.group)[..] else { panic!("{:?}", stood_still(&tug.group)) };
+    // No shorter than the revoked partition's drain, which began before the looks; no longer than all of it took.
+    assert!(stood_still >= STEP * LOOKS && stood_still < joining.elapsed(), "{stood_still:?}");
+    assert!(stood_still < BUDGET, "{stood_still:?}");
     tug.journal.assert_each_once(&broker().end_offsets(&tug.topic).await.unwrap());
     let by_second = tug.journal.entries().into_iter().filter(|line| line.desk == "second");
     assert!(by_second.map(|line| line.partition).all(|partition| partition == revoked));
@@ -206,7 +248,8 @@ async fn a_handler_that_outlives_revoke_timeout_is_cancelled_and_its_record_goes
     assert!(line.message().contains("cancelled 1 still running"), "{}", line.message());
     // About 70 % are the drain's. The pulse of the loop and a busy machine may add a little, the budget holds.
     let took = duration(line.field("took"));
-    assert!(took >= BUDGET.mul_f64(0.65) && took < BUDGET + Duration::from_millis(500), "{took:?}");
+    assert!(took >= BUDGET.mul_f64(0.65) && took < BUDGET + SLACK, "{took:?}");
+    assert_eq!(stood_still(&tug.group), [took], "what stays stands still no longer than the drain's part and its end");
 
     let again = || async {
         let lines = tug.journal.entries();
@@ -251,6 +294,7 @@ async fn a_member_that_has_nothing_to_do_gives_its_partitions_up_at_once() {
     owns(&first, 1).await;
     let line = revoke_line(&group).await;
     assert!(duration(line.field("took")) < Duration::from_secs(5), "{}", line.message());
+    assert_eq!(stood_still(&group), [duration(line.field("took"))]);
     for name in ["group", "member", "partitions", "assignment"] {
         assert_ne!(line.field(name), "", "{name}: {line:?}");
     }

@@ -40,6 +40,11 @@ impl Wire {
         proxied_broker().proxy(1).unwrap()
     }
 
+    /// The broker as it is seen through the proxy.
+    pub(crate) fn behind(&self) -> &Kafka {
+        &self.behind
+    }
+
     /// The member behind the proxy.
     pub(crate) fn member(&self) -> ListenerRegistryBuilder {
         registry(&self.behind, &self.topic, &self.group, &self.desk)

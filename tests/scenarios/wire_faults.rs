@@ -6,7 +6,9 @@ use kafka_listener::{ContainerState, ListenerRegistry, Outcome};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::types::RDKafkaApiKey as Api;
 use rdkafka::{Offset, TopicPartitionList};
-use support::{Effect, Requests, eventually};
+use support::event::Signal;
+use support::member::Exit;
+use support::{Effect, Member, MemberOptions, Requests, eventually, unique};
 
 use super::common::log_of;
 use super::desk::{LISTENER, SOON, Step};
@@ -138,6 +140,30 @@ async fn a_stop_keeps_its_deadline_although_nobody_hears_it() {
     assert!(wire.committed().await.into_iter().eq([(0, done(0)), (1, done(1))]));
 }
 
+/// The same where the end of the process counts: nothing that is left behind may keep it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_keeps_its_deadline_although_nobody_hears_it() {
+    const BUDGET: Duration = Duration::from_secs(5);
+    let wire = Wire::new(2, 20).await;
+    let directory = tempfile::tempdir().unwrap();
+    let name = unique("member");
+    let program = env!("CARGO_BIN_EXE_member");
+    let options = MemberOptions::new(program, wire.behind(), &wire.topic, &wire.group, directory.path())
+        .set("listener.shutdown_timeout", "5s");
+    let mut member = Member::spawn(&name, &options).unwrap();
+    member.wait_until_assigned(SOON).await.unwrap();
+    wire.wait_for_commits_to_end().await;
+    let stall = Wire::proxy().inject(Requests::all().of_client(&format!("{name}-member-0")), Effect::HoldRequest);
+    stall.wait_for_hits(1, SOON).await.unwrap();
+
+    member.signal(Signal::Term).unwrap();
+    let told = Instant::now();
+    let exit = member.wait_for_exit(SOON).await.unwrap();
+    let took = told.elapsed();
+    assert_eq!(exit, Exit { code: Some(1), signal: None }, "{}", member.words());
+    assert!(took > BUDGET / 2 && took < BUDGET + Duration::from_secs(1), "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_a_loss_cuts_off_during_a_stop_is_named_in_the_report() {
     let wire = Wire::new(2, 20).await;
@@ -188,7 +214,8 @@ async fn a_committed_offset_that_nobody_tells_is_asked_for_until_somebody_does()
     let silence = wire.inject(Requests::to(Api::OffsetFetch), Effect::LoseAnswer);
     let listeners = wire.member().start().await.unwrap();
     listeners.wait_until_assigned(SOON).await.unwrap();
-    silence.wait_for_hits(4, SOON).await.unwrap();
+    // In the assignment by the library and by librdkafka, and then each partition again and again.
+    silence.wait_for_hits(6, SOON).await.unwrap();
     assert_eq!(wire.journal.entries(), [], "nothing is read from a place that is not known");
     silence.lift();
 
