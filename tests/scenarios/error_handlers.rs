@@ -73,8 +73,8 @@ async fn an_error_handler_decides_and_the_settings_do_where_it_does_not() {
     let builder = builder.error_handler(ForAll(for_all.clone())).error_handler_for("error-handlers", Own(own.clone()));
     let listeners = builder.start().await.unwrap();
     broker().wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
-    let status = listeners.status().listeners.remove(0);
     listeners.shutdown().await.into_result().unwrap();
+    let status = listeners.status().listeners.remove(0);
 
     assert_eq!(diary.begun(0), [0, 1, 2, 2, 2, 2, 3, 3, 4, 4, 5, 5, 6]);
     let retry = FailureAction::RetryAfter(Duration::from_millis(1));

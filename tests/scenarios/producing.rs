@@ -98,7 +98,7 @@ async fn a_shutdown_waits_for_what_was_sent_and_counts_what_has_no_answer() {
     let (sent, _told) = mpsc::channel(1);
     let billing = Billing { topic: ground.topic.clone(), sent };
     // Long enough for the shutdown to find them in the queue.
-    let builder = ground.registry_on(&cluster).set("kafka.producer.linger", "2s");
+    let builder = ground.registry_on(&cluster).set("kafka.producer.linger", "30s");
     let builder = builder.set("listener.auto_startup", false).register(listener!(bill)).state(billing);
     let listeners = builder.start().await.unwrap();
     let dispatch = |payload: &'static str| {
@@ -112,7 +112,7 @@ async fn a_shutdown_waits_for_what_was_sent_and_counts_what_has_no_answer() {
         Ok(())
     };
     eventually(SOON, "the record waits in the queue", queued).await.unwrap();
-    let report = listeners.shutdown_within(BUDGET * 4).await;
+    let report = listeners.shutdown_within(SOON).await;
     assert_eq!(report.unsent, 0);
     assert_eq!(first.await.unwrap().unwrap().offset(), 0);
 

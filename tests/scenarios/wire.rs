@@ -50,6 +50,8 @@ impl Wire {
         registry(&self.behind, &self.topic, &self.group, &self.desk)
             .set("listener.client_id", self.client_id.as_str())
             .set("listener.session_timeout", "45s")
+            // For what a test looks at while a stop waits.
+            .set("listener.shutdown_timeout", "2m")
     }
 
     /// The same, which gives a request up and closes its connection after three seconds without an answer.
