@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, Path, Token};
+use syn::{Expr, Lit, Path, Token, Type};
 
 use crate::errors::Errors;
 
@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Count,
     Switch,
     Path,
+    /// A name of the library's in quotes, or a type.
+    Codec,
 }
 
 /// One argument that the attribute knows.
@@ -36,6 +38,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "consumers", kind: Kind::Count, example: "1" },
     Argument { name: "container_factory", kind: Kind::Text, example: r#""message-event""# },
     Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
+    Argument { name: "codec", kind: Kind::Codec, example: r#""json""# },
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },
     Argument { name: "profiles", kind: Kind::Texts, example: r#"["prod"]"# },
     Argument { name: "client_id", kind: Kind::Text, example: r#""shop""# },
@@ -56,6 +59,7 @@ pub(crate) struct RawArgument {
 pub(crate) enum RawValue {
     Expr(Expr),
     Path(Path),
+    Type(Type),
 }
 
 /// The attribute's arguments, each name at most once.
@@ -113,6 +117,11 @@ fn parse_argument(input: ParseStream<'_>) -> syn::Result<RawArgument> {
     let value = match argument.kind {
         Kind::Path => RawValue::Path(input.call(Path::parse_mod_style).map_err(|fault| {
             syn::Error::new(fault.span(), format!("`{key}` is a path without quotes: `{key} = {}`", argument.example))
+        })?),
+        Kind::Codec if !input.peek(Lit) => RawValue::Type(input.parse().map_err(|fault| {
+            let usage =
+                "`codec` is `\"json\"`, `\"string\"`, `\"bytes\"`, or a type without quotes that implements `Decode`";
+            syn::Error::new(fault.span(), usage)
         })?),
         _ => RawValue::Expr(input.parse()?),
     };

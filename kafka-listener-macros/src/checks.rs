@@ -5,6 +5,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
+use syn::{GenericArgument, PathArguments, Type};
 
 use crate::model::{ListenerSignature, Setting, Value};
 
@@ -20,11 +21,15 @@ pub(crate) fn extractor(index: usize) -> Ident {
 }
 
 /// The constants of the parameters and the return type.
-pub(crate) fn of_signature(signature: &ListenerSignature<'_>) -> TokenStream {
+pub(crate) fn of_signature(signature: &ListenerSignature<'_>, codec: Option<&Type>) -> TokenStream {
     let ListenerSignature { payload, extractors, output, .. } = signature;
     let name = constant(PAYLOAD);
+    let made = codec.map_or_else(
+        || quote_spanned! {payload.span()=> __kafka_listener::payload::<#payload>() },
+        |codec| by_codec(codec, payload),
+    );
     let payload = quote_spanned! {payload.span()=>
-        const #name: __kafka_listener::PayloadOf<#payload> = __kafka_listener::payload::<#payload>();
+        const #name: __kafka_listener::PayloadOf<#payload> = #made;
     };
     let extractors = extractors.iter().enumerate().map(|(index, extractor_type)| {
         let name = extractor(index);
@@ -42,6 +47,33 @@ pub(crate) fn of_signature(signature: &ListenerSignature<'_>) -> TokenStream {
         quote! { const #name: __kafka_listener::OutcomeOf<()> = __kafka_listener::outcome::<()>(); }
     };
     quote! { #payload #(#extractors)* #outcome }
+}
+
+/// A codec of the user's decodes what stands in `Option` and `ConsumerRecord`, which are known by their names.
+fn by_codec(codec: &Type, payload: &Type) -> TokenStream {
+    let (function, decoded) = match argument_of("ConsumerRecord", payload) {
+        Some(inner) => match argument_of("Option", inner) {
+            Some(inner) => ("optional_record_by", inner),
+            None => ("record_by", inner),
+        },
+        None => match argument_of("Option", payload) {
+            Some(inner) => ("optional_payload_by", inner),
+            None => ("payload_by", payload),
+        },
+    };
+    let function = Ident::new(function, codec.span());
+    quote_spanned! {codec.span()=> __kafka_listener::#function::<#codec, #decoded>() }
+}
+
+/// The one type in the angle brackets of a type of that name.
+fn argument_of<'t>(name: &str, of: &'t Type) -> Option<&'t Type> {
+    let Type::Path(path) = of else { return None };
+    let last = path.path.segments.last().filter(|segment| segment.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(argument)) if arguments.args.len() == 1 => Some(argument),
+        _ => None,
+    }
 }
 
 /// The constant of an argument's value, and the name of it.

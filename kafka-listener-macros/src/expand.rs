@@ -23,7 +23,7 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
     let (constants, attributes) = attributes(&listener.arguments.settings);
     let id = id_constant(&listener.id);
     let signature = listener.signature.as_ref().map(|signature| {
-        let checks = checks::of_signature(signature);
+        let checks = checks::of_signature(signature, listener.arguments.codec.as_ref());
         let handler = handler(function, signature);
         quote! { #checks #handler }
     });

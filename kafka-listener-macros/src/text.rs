@@ -3,6 +3,9 @@
 /// The values that `ack_mode` takes.
 pub(crate) const ACK_MODES: &[&str] = &["record", "batch", "time", "count", "count_time"];
 
+/// The names that `codec` takes.
+const CODECS: &[&str] = &["json", "string", "bytes"];
+
 /// Whether the string is resolved at start: until then nothing can be said about its content.
 pub(crate) fn is_resolved_at_start(text: &str) -> bool {
     text.contains('$')
@@ -57,6 +60,14 @@ pub(crate) fn ack_mode_fault(mode: &str) -> Option<String> {
     (!ACK_MODES.contains(&mode)).then(|| format!("is not an ack mode: expected one of {}", legal.join(", ")))
 }
 
+/// What is wrong with the name of a codec.
+pub(crate) fn codec_fault(codec: &str) -> Option<String> {
+    (!CODECS.contains(&codec)).then(|| {
+        "is not a codec: expected one of `json`, `string`, `bytes`, or a type without quotes that implements `Decode`"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn ack_modes_are_those_that_exist() {
+    fn ack_modes_and_codecs_are_those_that_exist() {
+        check(codec_fault, &["json", "string", "bytes"], &["avro", "Json", ""]);
         check(ack_mode_fault, &["record", "batch", "time", "count", "count_time"], &["manual", "Batch", "RECORD"]);
     }
 }

@@ -28,7 +28,7 @@
 //! # Listeners
 //!
 //! [`kafka_listener`] turns a function into a listener and leaves it callable. Its first parameter is the payload, decoded
-//! from JSON; the others are [extractors](extract). Its return value says how it went: any error is tried again unless it
+//! from JSON or by another [`codec`]; the others are [extractors](extract). Its return value says how it went: any error is tried again unless it
 //! says otherwise ([`ListenerError::terminal`], [`Classify`]).
 //!
 //! # Running them
@@ -66,6 +66,7 @@
 
 mod attribute;
 mod clock;
+pub mod codec;
 mod commit;
 pub mod config;
 mod container;

@@ -25,7 +25,9 @@ pub mod settling {
     pub use crate::outcome::{ViaClassify, ViaOutcome};
 }
 
+use crate::codec::Decode;
 use crate::decode::DecodeError;
+use crate::extract::ConsumerRecord;
 use crate::failure::ErrorClass;
 use crate::slots::Tenure;
 
@@ -33,12 +35,59 @@ use crate::slots::Tenure;
 #[derive(Debug)]
 pub struct PayloadOf<T> {
     decode: fn(RecordContext<'_>) -> Result<T, DecodeError>,
-    reads_headers: bool,
+    requirements: fn(&mut Requirements),
 }
 
 /// Checks that `T` is a payload.
 pub const fn payload<T: Payload>() -> PayloadOf<T> {
-    PayloadOf { decode: T::decode, reads_headers: T::READS_HEADERS }
+    PayloadOf { decode: T::decode, requirements: |requirements| requirements.reads_headers |= T::READS_HEADERS }
+}
+
+/// Checks that the codec `C` decodes `T`.
+pub const fn payload_by<C: Decode<T>, T>() -> PayloadOf<T> {
+    PayloadOf { decode: by_codec::<C, T>, requirements: codec_requirements::<C, T> }
+}
+
+/// The same for a payload that may be null.
+pub const fn optional_payload_by<C: Decode<T>, T>() -> PayloadOf<Option<T>> {
+    PayloadOf { decode: optional_by_codec::<C, T>, requirements: codec_requirements::<C, T> }
+}
+
+/// The same for a payload with the key, headers and metadata of its record.
+pub const fn record_by<C: Decode<T>, T>() -> PayloadOf<ConsumerRecord<T>> {
+    PayloadOf {
+        decode: |record| Ok(ConsumerRecord::around(by_codec::<C, T>(record)?, record)),
+        requirements: |requirements| {
+            codec_requirements::<C, T>(requirements);
+            requirements.reads_headers = true;
+        },
+    }
+}
+
+/// The same for a record whose payload may be null.
+pub const fn optional_record_by<C: Decode<T>, T>() -> PayloadOf<ConsumerRecord<Option<T>>> {
+    PayloadOf {
+        decode: |record| Ok(ConsumerRecord::around(optional_by_codec::<C, T>(record)?, record)),
+        requirements: |requirements| {
+            codec_requirements::<C, T>(requirements);
+            requirements.reads_headers = true;
+        },
+    }
+}
+
+fn by_codec<C: Decode<T>, T>(record: RecordContext<'_>) -> Result<T, DecodeError> {
+    optional_by_codec::<C, T>(record)?.ok_or_else(DecodeError::tombstone::<T>)
+}
+
+fn optional_by_codec<C: Decode<T>, T>(record: RecordContext<'_>) -> Result<Option<T>, DecodeError> {
+    let decode = |payload| C::decode(payload, record).map_err(|error| DecodeError::of_bytes::<T>(error, payload));
+    record.payload().map(decode).transpose()
+}
+
+fn codec_requirements<C: Decode<T>, T>(requirements: &mut Requirements) {
+    C::requirements(requirements);
+    requirements.reads_headers |= C::READS_HEADERS;
+    requirements.has_own_codec = true;
 }
 
 impl<T> PayloadOf<T> {
@@ -54,7 +103,7 @@ impl<T> PayloadOf<T> {
 
     /// Declares what decoding it needs.
     pub fn requirements(&self, requirements: &mut Requirements) {
-        requirements.reads_headers |= self.reads_headers;
+        (self.requirements)(requirements);
     }
 
     /// The type's name, for errors.

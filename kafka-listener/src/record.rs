@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 pub(crate) use arenas::{Arenas, Spare};
 
+use crate::config::Codec;
 use crate::producer::Producer;
 use crate::slots::{Tenure, WorkPermit};
 use crate::state::States;
@@ -184,6 +185,7 @@ pub(crate) struct Delivery<'r> {
     pub(crate) attempt: u32,
     /// `retry.attempts`.
     pub(crate) attempt_limit: Option<u32>,
+    pub(crate) codec: Codec,
     pub(crate) permit: &'r WorkPermit,
 }
 
@@ -272,6 +274,11 @@ impl<'r> RecordContext<'r> {
 
     pub(crate) fn producer(&self) -> &'r Producer {
         self.delivery.producer
+    }
+
+    /// How the payload is decoded where the listener names no codec of its own.
+    pub(crate) fn codec(&self) -> Codec {
+        self.delivery.codec
     }
 
     pub(crate) fn attempt_limit(&self) -> Option<u32> {

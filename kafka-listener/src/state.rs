@@ -84,6 +84,8 @@ pub struct Requirements {
     pub(crate) reads_headers: bool,
     /// Whether anything sends records: the producer is then made at start.
     pub(crate) needs_producer: bool,
+    /// Whether the listener names a type that decodes.
+    pub(crate) has_own_codec: bool,
 }
 
 impl Requirements {

@@ -4,6 +4,7 @@
 mod ack_modes;
 mod broker;
 mod broker_faults;
+mod codecs;
 mod commit_errors;
 mod common;
 mod control;

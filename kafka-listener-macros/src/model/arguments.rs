@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::{Expr, ExprLit, Lit, LitBool, Path};
+use syn::{Expr, ExprLit, Lit, LitBool, Path, Type};
 
 use crate::args::{Kind, RawArgs, RawArgument, RawValue};
 use crate::errors::Errors;
@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
     id: Option<Expr>,
     pub(crate) blocking: Option<LitBool>,
     pub(crate) krate: Path,
+    /// The type that decodes, where one is named.
+    pub(crate) codec: Option<Type>,
     /// One layer of the configuration.
     pub(crate) settings: Vec<Setting>,
 }
@@ -49,8 +51,13 @@ impl Value {
 
 impl Arguments {
     pub(crate) fn validate(raw: RawArgs, errors: &mut Errors) -> Self {
-        let mut arguments =
-            Self { id: None, blocking: None, krate: syn::parse_quote!(::kafka_listener), settings: Vec::new() };
+        let mut arguments = Self {
+            id: None,
+            blocking: None,
+            krate: syn::parse_quote!(::kafka_listener),
+            codec: None,
+            settings: Vec::new(),
+        };
         if let [Some(topic), Some(topics)] =
             ["topic", "topics"].map(|name| raw.arguments.iter().find(|argument| argument.argument.name == name))
         {
@@ -75,6 +82,7 @@ impl Arguments {
                     arguments.blocking = Some(blocking);
                 }
                 (_, _, RawValue::Path(path)) => arguments.krate = path,
+                (_, _, RawValue::Type(codec)) => arguments.codec = Some(codec),
                 (_, Some(value), _) => arguments.settings.push(Setting { key: argument.key, value }),
                 (_, None, _) => {}
             }
@@ -90,7 +98,7 @@ fn judge(argument: &RawArgument, errors: &mut Errors) -> Option<Value> {
     let name = argument.argument.name;
     match argument.argument.kind {
         Kind::Path => None,
-        Kind::Text => {
+        Kind::Text | Kind::Codec => {
             judge_text(argument, expr, errors);
             Some(Value::Text(expr.clone()))
         }
@@ -174,6 +182,7 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
         "id" => text::id_fault(&value),
         "topic" | "topics" => content(text::topic_fault),
         "ack_mode" => content(text::ack_mode_fault),
+        "codec" => content(text::codec_fault),
         "properties" => text::property_fault(&value),
         _ => None,
     });

@@ -32,11 +32,13 @@ pub(super) fn read(listener: &Possible<'_>, reader: &mut Reader<'_>, remarks: &m
     FailurePolicies { default, by_class }
 }
 
-/// The classes that errors of a listener can have.
+/// What a listener's own code can and cannot do with its settings.
 pub(super) struct Possible<'l> {
     pub(super) listener: &'l str,
     /// The names that its errors give, if all are known.
     pub(super) names: Option<&'static [&'static str]>,
+    /// Whether its attribute names a type that decodes.
+    pub(super) has_own_codec: bool,
 }
 
 impl Possible<'_> {

@@ -8,7 +8,7 @@ use super::group::Group;
 use super::parse::spell;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
-use super::settings::{AckMode, Limits, ListenerSettings, MissingTopics, OnCorrupt};
+use super::settings::{AckMode, Codec, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
 
 /// Settings that the mode of a listener leaves unread. In a shared block they may serve another listener; nobody's
@@ -74,6 +74,7 @@ pub(super) fn read(
     let consumers = count(reader.integer("consumers").value);
     let commits = Commits::read(&mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
+    let codec = codec(possible, &mut reader);
     let failures = failures::read(possible, &mut reader, remarks);
     let handler_timeout = reader.optional_duration("handler_timeout").value;
     let on_corrupt = match reader.choice("on_corrupt").value {
@@ -112,6 +113,7 @@ pub(super) fn read(
         session_timeout: group.session_timeout.value,
         max_poll_interval: group.max_poll_interval.value,
         max_poll_records,
+        codec,
         failures,
         handler_timeout,
         on_corrupt,
@@ -121,6 +123,22 @@ pub(super) fn read(
         client_properties,
     };
     (settings, reader.described)
+}
+
+/// A listener that names a type decodes with it: what shared blocks say is for others.
+fn codec(possible: &failures::Possible<'_>, reader: &mut Reader<'_>) -> Codec {
+    let read = reader.choice("codec");
+    if possible.has_own_codec && read.scope >= Scope::Attribute {
+        reader.report.add(
+            Problem::new(&read.origin, format!("`codec` cannot be set for listener `{}`", possible.listener))
+                .help("its attribute names a type that decodes"),
+        );
+    }
+    match read.value {
+        "string" => Codec::Text,
+        "bytes" => Codec::Bytes,
+        _ => Codec::Json,
+    }
 }
 
 /// A number that its key's range keeps well inside `usize`.

@@ -12,6 +12,7 @@ use super::report::{ConfigError, Problem, Report, listed, nearest, shown};
 use super::settings::{ListenerSettings, ProducerSettings};
 use super::value::{Entry, Node, Origin, Table, Tree, sub_table};
 use crate::definition::{Attribute, AttributeValue, ListenerDefinition};
+use crate::state::requirements_of;
 
 /// What the registry runs.
 #[derive(Debug)]
@@ -103,7 +104,11 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
             continue;
         }
         let place = definition_origin(&definition);
-        let possible = Possible { listener: definition.id, names: (definition.error_names)() };
+        let possible = Possible {
+            listener: definition.id,
+            names: (definition.error_names)(),
+            has_own_codec: requirements_of(&definition).has_own_codec,
+        };
         let (settings, described) = listener::read(&possible, &place, reader, &cluster, &mut remarks);
         let notes = std::mem::take(&mut remarks.notes);
         listeners.push(ResolvedListener { definition, settings, notes, described });

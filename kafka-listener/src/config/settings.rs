@@ -40,6 +40,7 @@ pub(crate) struct ListenerSettings {
     pub(crate) max_poll_interval: Duration,
     pub(crate) max_poll_records: usize,
 
+    pub(crate) codec: Codec,
     pub(crate) failures: FailurePolicies,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
@@ -120,6 +121,15 @@ pub(crate) enum OnFatal {
     Stop,
     Restart,
     Exit,
+}
+
+/// How payloads are decoded where the listener names no type for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Codec {
+    #[default]
+    Json,
+    Text,
+    Bytes,
 }
 
 /// How often and how fast a record that failed is tried again.

@@ -3,6 +3,10 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use std::error::Error;
+use std::fmt;
+
+use super::error::ShortTypeName;
 use super::*;
 use crate::extract::sample::Sample;
 
@@ -84,6 +88,61 @@ fn json_nested_100_000_deep_is_an_error() {
         Some(&deep),
         Err(["payload does not decode as `Value`", "recursion limit exceeded at line 1 column 128"]),
     );
+}
+
+/// Decodes with another codec than JSON.
+fn decode_by<T: DeserializeOwned>(codec: Codec, payload: Option<&[u8]>) -> Result<T, String> {
+    let mut sample = payload.map_or_else(Sample::new, Sample::of_payload);
+    sample.codec = codec;
+    let described = |error: DecodeError| format!("{error}: {}", error.source().unwrap());
+    sample.read(T::decode).map_err(described)
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Blob(Vec<u8>);
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Size {
+    ExtraLarge,
+}
+
+#[test]
+fn a_text_is_any_type_that_takes_one() {
+    let text = Codec::Text;
+    assert_eq!(decode_by(text, Some(b"order \xc3\xa4")), Ok("order ä".to_owned()));
+    assert_eq!(decode_by(text, Some(b"")), Ok(String::new()), "an empty text is one");
+    assert_eq!(decode_by(text, Some(b"a")), Ok(Some("a".to_owned())));
+    assert_eq!(decode_by(text, None), Ok(None::<String>));
+    assert_eq!(decode_by(text, Some(b"extra-large")), Ok(Size::ExtraLarge));
+    let tombstone = "tombstone where `String` is expected; take `Option<String>`: the bytes are null";
+    assert_eq!(decode_by::<String>(text, None), Err(tombstone.to_owned()));
+    let gzip = "payload does not decode as `String`, it looks like gzip: the producer compresses the payload itself: \
+                invalid utf-8 sequence of 1 bytes from index 1";
+    assert_eq!(decode_by::<String>(text, Some(b"\x1f\x8b\x08\x00")), Err(gzip.to_owned()));
+    assert!(decode_by::<Order>(text, Some(b"a")).is_err());
+}
+
+#[test]
+fn bytes_are_any_type_that_takes_them() {
+    let bytes = Codec::Bytes;
+    assert_eq!(decode_by(bytes, Some(b"\x00\xff")), Ok(Blob(vec![0, 255])));
+    assert_eq!(decode_by(bytes, Some(b"")), Ok(Some(Blob(Vec::new()))));
+    assert_eq!(decode_by(bytes, None), Ok(None::<Blob>));
+    assert!(decode_by::<Order>(bytes, Some(b"a")).is_err());
+}
+
+#[test]
+fn bytes_that_do_not_fit_are_told_by_what_they_look_like() {
+    for (payload, looks) in [
+        (b"order-1".as_slice(), "plain text: is the producer's serializer one for strings?"),
+        (b"\0\0\0\0\x07{\"quantity\":1}", "JSON behind the magic byte of a schema registry (schema id 7)"),
+        (b"\xef\xbb\xbf{\"quantity\":1}", "text with a byte order mark"),
+        (br#""{\"quantity\":1}""#, "a JSON string that holds JSON: the producer encodes twice"),
+    ] {
+        let error = Sample::of_payload(payload).read(Order::decode).unwrap_err();
+        assert_eq!(error.to_string(), format!("payload does not decode as `Order`, it looks like {looks}"));
+    }
 }
 
 #[test]

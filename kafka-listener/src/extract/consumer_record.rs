@@ -23,6 +23,10 @@ pub struct ConsumerRecord<T> {
 }
 
 impl<T> ConsumerRecord<T> {
+    pub(crate) fn around(payload: T, record: RecordContext<'_>) -> Self {
+        Self { payload, key: record.key_bytes(), headers: Headers::of(record), metadata: RecordMetadata::of(record) }
+    }
+
     /// The payload.
     pub fn payload(&self) -> &T {
         &self.payload
@@ -78,11 +82,6 @@ impl<T> fmt::Debug for ConsumerRecord<T> {
 
 impl<T: Payload> Payload for ConsumerRecord<T> {
     fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            payload: T::decode(record)?,
-            key: record.key_bytes(),
-            headers: Headers::of(record),
-            metadata: RecordMetadata::of(record),
-        })
+        Ok(Self::around(T::decode(record)?, record))
     }
 }

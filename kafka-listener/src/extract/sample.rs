@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::config::Codec;
 use crate::config::ProducerSettings;
 use crate::kafka::ProducerEngine;
 use crate::ownership::{OwnerKey, PartitionLease};
@@ -20,6 +21,7 @@ pub(crate) struct Sample {
     key: Span,
     payload: Span,
     headers: Vec<u8>,
+    pub(crate) codec: Codec,
     pub(crate) states: States,
     producer: Producer,
     pub(crate) lease: Arc<PartitionLease>,
@@ -39,6 +41,7 @@ impl Sample {
             key: Span::ABSENT,
             payload: Span::ABSENT,
             headers: Vec::new(),
+            codec: Codec::Json,
             states: States::default(),
             producer: unconnected(),
             permit: WorkPermit::new(slots, Arc::clone(&lease)),
@@ -94,6 +97,7 @@ impl Sample {
             producer: &self.producer,
             attempt: 3,
             attempt_limit: Some(5),
+            codec: self.codec,
             permit: &self.permit,
         };
         read(RecordContext::new(batch, index, &delivery))

@@ -257,6 +257,7 @@ fn container(
         handler_timeout: settings.handler_timeout,
         on_corrupt: settings.on_corrupt,
         max_payload: settings.limits.max_payload,
+        codec: settings.codec,
         reads_headers: requirements_of(&definition).reads_headers,
         sync_commits: settings.sync_commits,
         commits_each_record: settings.ack_mode == crate::config::AckMode::Record,

@@ -32,7 +32,7 @@ pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
-use crate::config::{FailurePolicies, OnCorrupt};
+use crate::config::{Codec, FailurePolicies, OnCorrupt};
 use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
@@ -58,6 +58,7 @@ pub(crate) struct ListenerContext {
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) max_payload: u64,
+    pub(crate) codec: Codec,
     /// Whether any parameter of the listener looks at headers.
     pub(crate) reads_headers: bool,
     pub(crate) sync_commits: bool,

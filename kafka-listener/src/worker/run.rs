@@ -93,6 +93,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         producer: &listener.producer,
         attempt,
         attempt_limit: listener.failures.default.retry.attempts,
+        codec: listener.codec,
         permit,
     };
     let mut tally = listener.metrics.tally();

@@ -288,6 +288,16 @@ pub(crate) static LISTENER: &[Key] = &[
         ..KEY
     },
     Key {
+        name: "codec",
+        kind: Kind::Choice(&["json", "string", "bytes"]),
+        default: Some("json"),
+        default_from: "what most producers send",
+        doc: "How payloads are decoded; the attribute may also name a type that implements `Decode`.",
+        spring: "consumer.value-deserializer",
+        attribute: true,
+        ..KEY
+    },
+    Key {
         name: "retry",
         kind: Kind::Table(RETRY),
         doc: "How often and how fast a record that failed is tried again, in its place.",

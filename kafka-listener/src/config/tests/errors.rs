@@ -1,7 +1,7 @@
 //! Every kind of mistake and what is said about it.
 
 use super::{definition, refused, report, shop, sources, variables};
-use crate::config::{Sources, resolve};
+use crate::config::{Codec, Sources, resolve};
 use crate::definition::AttributeValue::{Bool, Int, List, Str};
 
 /// The reports of several files, each under its text.
@@ -290,4 +290,17 @@ fn classes_that_no_error_can_have() {
 
     let shared = listeners("[listener]\non_failure = { busy = 'skip', timeout = 'skip' }").unwrap();
     assert!(shared.warnings.is_empty(), "one of the two has it: {:?}", shared.warnings);
+}
+
+#[test]
+fn a_listener_that_names_a_type_takes_no_codec_of_its_own_block() {
+    let resolve = |toml: &str| {
+        let mut shop = shop();
+        shop[0].requirements = |requirements| requirements.has_own_codec = true;
+        resolve(&sources(toml), &shop)
+    };
+    insta::assert_snapshot!(refused(resolve("[listeners.reserve_stock]\ncodec = 'string'")));
+    let shared = resolve("[listener]\ncodec = 'bytes'").unwrap();
+    let codecs: Vec<_> = shared.listeners.iter().map(|listener| listener.settings.codec).collect();
+    assert_eq!(codecs, [Codec::Bytes, Codec::Bytes]);
 }

@@ -1,73 +1,10 @@
-//! From a record's bytes to the payload that a listener takes.
-//!
-//! Runs in the partition's worker, before anything else of the user's code. Knows no coordinates: the engine says which
-//! record failed, this says why.
+//! What is wrong with a payload or a key, in words that repeat nothing of its content.
 
 use std::any::type_name;
 use std::error::Error;
 use std::fmt;
 
-use crate::record::RecordContext;
-
-/// What a listener may take as its first parameter.
-///
-/// Every type that implements [`serde::de::DeserializeOwned`] is decoded from JSON. A null payload (a tombstone) is
-/// `None` to an `Option` and an error to a plain struct. Beside those there are
-/// [`ConsumerRecord<T>`](crate::ConsumerRecord) and [`RawPayload`](crate::extract::RawPayload).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a payload",
-    label = "the first parameter of a listener is its payload",
-    note = "extractors follow the payload: `async fn handle(order: Order, State(stock): State<Stock>)`"
-)]
-#[cfg_attr(
-    feature = "json",
-    diagnostic::on_unimplemented(
-        note = "a payload is any type that implements `serde::de::DeserializeOwned` (`#[derive(serde::Deserialize)]` on a type that borrows nothing), `Option` of one (`None` is a tombstone), `RawPayload`, or `ConsumerRecord<T>` of any payload"
-    )
-)]
-#[cfg_attr(
-    not(feature = "json"),
-    diagnostic::on_unimplemented(
-        note = "without the feature `json` of `kafka-listener` a payload is `RawPayload`, or `ConsumerRecord<RawPayload>`"
-    )
-)]
-pub trait Payload: Sized {
-    /// Whether decoding looks at the record's headers; where nothing does, a record has none to show.
-    const READS_HEADERS: bool = true;
-
-    /// Decodes the record's payload.
-    ///
-    /// # Errors
-    ///
-    /// The payload is not what `Self` expects. The record is not tried again: it would fail the same way.
-    fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError>;
-}
-
-#[cfg(feature = "json")]
-#[diagnostic::do_not_recommend]
-impl<T: serde::de::DeserializeOwned> Payload for T {
-    const READS_HEADERS: bool = false;
-
-    fn decode(record: RecordContext<'_>) -> Result<Self, DecodeError> {
-        from_json(record.payload())
-    }
-}
-
-/// Decodes JSON; `None` is a null payload, which only types that have room for nothing accept.
-#[cfg(feature = "json")]
-pub(crate) fn from_json<'p, T: serde::Deserialize<'p>>(payload: Option<&'p [u8]>) -> Result<T, DecodeError> {
-    use serde::de::IntoDeserializer;
-    use serde::de::value::{Error as UnitError, UnitDeserializer};
-
-    match payload {
-        Some([]) => Err(DecodeError { expected: type_name::<T>(), fault: Fault::Empty }),
-        Some(json) => serde_json::from_slice(json).map_err(|error| DecodeError::new::<T>(error)),
-        None => {
-            let nothing: UnitDeserializer<UnitError> = ().into_deserializer();
-            T::deserialize(nothing).map_err(|_| DecodeError { expected: type_name::<T>(), fault: Fault::Tombstone })
-        }
-    }
-}
+use super::looks::Looks;
 
 /// A payload or a key that is not what the listener expects: error class `decode`, never tried again.
 ///
@@ -85,14 +22,29 @@ enum Fault {
     Tombstone,
     Empty,
     NullKey,
-    Malformed(Malformed),
+    Malformed(Malformed, Option<Looks>),
     MalformedKey(Malformed),
 }
 
 impl DecodeError {
     /// For decoders of your own: a payload that does not decode as `T`, and why.
     pub fn new<T: ?Sized>(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { expected: type_name::<T>(), fault: Fault::Malformed(Malformed(cause.into())) }
+        Self { expected: type_name::<T>(), fault: Fault::Malformed(Malformed(cause.into()), None) }
+    }
+
+    /// The same of bytes that may be recognised as something else.
+    pub(crate) fn of_bytes<T: ?Sized>(cause: impl Into<Box<dyn Error + Send + Sync>>, bytes: &[u8]) -> Self {
+        let fault = Fault::Malformed(Malformed(cause.into()), Looks::of(bytes));
+        Self { expected: type_name::<T>(), fault }
+    }
+
+    pub(crate) fn tombstone<T: ?Sized>() -> Self {
+        Self { expected: type_name::<T>(), fault: Fault::Tombstone }
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn empty(expected: &'static str) -> Self {
+        Self { expected, fault: Fault::Empty }
     }
 
     /// For key types of your own: a key that does not decode as `K`, and why.
@@ -124,10 +76,13 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let expected = ShortTypeName(self.expected);
-        match self.fault {
+        match &self.fault {
             Fault::Tombstone => write!(f, "tombstone where `{expected}` is expected; take `Option<{expected}>`"),
             Fault::Empty => write!(f, "empty payload where `{expected}` is expected"),
-            Fault::Malformed(_) => write!(f, "payload does not decode as `{expected}`"),
+            Fault::Malformed(_, None) => write!(f, "payload does not decode as `{expected}`"),
+            Fault::Malformed(_, Some(looks)) => {
+                write!(f, "payload does not decode as `{expected}`, it looks like {looks}")
+            }
             Fault::NullKey => write!(f, "null key where `{expected}` is expected; take `Key<Option<{expected}>>`"),
             Fault::MalformedKey(_) => write!(f, "key does not decode as `{expected}`"),
         }
@@ -139,7 +94,7 @@ impl Error for DecodeError {
         Some(match &self.fault {
             Fault::Tombstone | Fault::NullKey => &Absent::Null,
             Fault::Empty => &Absent::Empty,
-            Fault::Malformed(cause) | Fault::MalformedKey(cause) => cause,
+            Fault::Malformed(cause, _) | Fault::MalformedKey(cause) => cause,
         })
     }
 }
@@ -169,7 +124,7 @@ enum Absent {
 }
 
 /// A type's name without the paths: `Option<Order>` for `core::option::Option<shop::Order>`.
-struct ShortTypeName(&'static str);
+pub(super) struct ShortTypeName(pub(super) &'static str);
 
 impl fmt::Display for ShortTypeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,7 +141,3 @@ impl fmt::Display for ShortTypeName {
         Ok(())
     }
 }
-
-#[cfg(test)]
-#[cfg(feature = "json")]
-mod tests;
