@@ -51,6 +51,26 @@ fn a_queue_that_is_split_again_after_an_unassign_delivers_again() {
     assert_no_stray(&client);
 }
 
+/// librdkafka stops reading where no committed offset and no policy says from where on.
+#[test]
+fn a_partition_that_cannot_be_sought_is_read_again_after_a_restart() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let cluster = Cluster::with_partitions(1);
+        cluster.append(0, 0..5);
+        let properties = [("partition.assignment.strategy", strategy), ("auto.offset.reset", "error")];
+        let Member { queues, client, waker } = Member::join(&cluster, &properties);
+        let mut scratch = Scratch::new(64, false);
+        wait(&waker, TICK, "the end of reading", || {
+            queues[0].drain(&orders(0), &mut scratch, 64, 0).and_then(|drained| drained.error)
+        });
+        client.seek(&orders(0), 2, DEADLINE).unwrap_err();
+
+        client.restart(&orders(0), 2, [(&orders(0), Some(2))]).unwrap();
+        assert_eq!(offsets(&take(&waker, &queues[0], 0, 3)), [2, 3, 4]);
+        assert_no_stray(&client);
+    }
+}
+
 #[test]
 fn what_an_unassign_leaves_in_a_queue_is_freed_by_discarding_it() {
     let cluster = Cluster::with_partitions(1);
