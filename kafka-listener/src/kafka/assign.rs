@@ -138,7 +138,7 @@ impl PollLoop {
             }
             self.client.assign(partitions, true)
         } else {
-            self.client.unassign(partitions, false)
+            self.client.decline(RebalanceKind::Assign, partitions, false)
         };
         if let Err(error) = answer {
             tracing::debug!(listener = %self.parts.listener.id, %error, "assignment while stopping not answered");

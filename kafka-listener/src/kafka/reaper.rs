@@ -41,10 +41,10 @@ pub(super) fn adopt(client: Client, seat: Option<Seat>) {
     let unclosed = Unclosed::new(seat);
     let spawned = thread::Builder::new().name("kafka-listener-reaper".to_owned()).spawn(move || {
         // A client that is fatally broken never closes; dropping it may take seconds all the same.
-        while !client.is_closed() && client.fatal_error().is_none() {
-            if let Some(Event::Rebalance { partitions, .. }) = client.poll(Duration::from_millis(100)) {
+        while !client.is_closed() && client.fatal_error().is_none() && client.leave().is_ok() {
+            if let Some(Event::Rebalance { kind, partitions }) = client.poll(Duration::from_millis(100)) {
                 // Nothing is held any more: whatever the group asks, the answer is to give it back.
-                if let Err(error) = client.unassign(&partitions, client.is_cooperative()) {
+                if let Err(error) = client.decline(kind, &partitions, client.is_cooperative()) {
                     tracing::debug!(%error, "rebalance of a closing client not answered");
                 }
             }

@@ -71,14 +71,14 @@ impl PollLoop {
         if self.parts.settings.leave_on_stop && !self.is_client_dead && self.parts.consumer.stop_requested().is_some() {
             self.give_seat_up();
         }
-        // A fatal error that nobody has been told of yet shows in the refusal.
-        if self.is_client_dead || self.client.begin_close().is_err() {
-            self.is_client_dead |= self.client.fatal_error().is_some();
-            // A member that did not get its seat has no group to leave.
-            self.ending.left_group = self.end == Some(End::SeatTaken);
-            return;
-        }
         loop {
+            // A fatal error that nobody has been told of yet shows in the refusal.
+            if self.is_client_dead || self.client.leave().is_err() {
+                self.is_client_dead |= self.client.fatal_error().is_some();
+                // A member that did not get its seat has no group to leave.
+                self.ending.left_group = self.end == Some(End::SeatTaken);
+                return;
+            }
             if let Some(event) = self.client.poll(CLOSE_STEP) {
                 self.on_event_while_closing(event);
             }

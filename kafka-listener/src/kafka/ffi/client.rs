@@ -1,12 +1,12 @@
 //! The consumer client: events out, calls in, and an end that can be bounded.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::configuration::Configuration;
 use super::event::{Event, RebalanceKind, RebalancePartitions};
+use super::leaving::Native;
 use super::list::{PartitionList, first_error, topic_name};
 use super::queue::Queue;
 use super::{KafkaError, PartitionOffset, owned, sys};
@@ -18,68 +18,10 @@ use crate::record::TopicPartition;
 /// Field order is drop order: the queues go before the client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    events: Queue,
+    pub(super) events: Queue,
     commit_answers: Queue,
-    native: Native,
+    pub(super) native: Native,
     waker: Arc<Waker>,
-}
-
-#[derive(Debug)]
-struct Native {
-    handle: *mut sys::Client,
-    /// Whether a rebalance was taken from the queue that librdkafka still waits to have answered.
-    owes_answer: Cell<bool>,
-}
-
-// SAFETY: librdkafka's client may be used from any thread.
-unsafe impl Send for Native {}
-
-impl Native {
-    /// Leaves the group and closes the client, giving back whatever it has and is given. `false`: not in time.
-    fn close(&self, within: Duration) -> bool {
-        const STEP_MS: c_int = 20;
-        // SAFETY: the client is live, and the handle of its queue until it is destroyed below, once; events are ours.
-        // Nothing is assigned unless an answer is waited for: a client that is closed meanwhile would never reply.
-        unsafe {
-            let events = sys::rd_kafka_queue_get_consumer(self.handle);
-            // The only error left is a fatal one, after which there is no close to wait for.
-            let is_closing = KafkaError::check_object(sys::rd_kafka_consumer_close_queue(self.handle, events)).is_ok();
-            let since = Instant::now();
-            while is_closing && !self.is_closed() && since.elapsed() < within {
-                if self.owes_answer.take() {
-                    sys::rd_kafka_assign(self.handle, std::ptr::null());
-                }
-                let event = sys::rd_kafka_queue_poll(events, STEP_MS);
-                if !event.is_null() {
-                    self.owes_answer.set(sys::rd_kafka_event_type(event) == sys::EVENT_REBALANCE);
-                    sys::rd_kafka_event_destroy(event);
-                }
-            }
-            sys::rd_kafka_queue_destroy(events);
-            !is_closing || self.is_closed()
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        // SAFETY: the client is live.
-        unsafe { sys::rd_kafka_consumer_closed(self.handle) != 0 }
-    }
-}
-
-impl Drop for Native {
-    /// Closes the client if nobody has. librdkafka never comes back from destroying one with an unanswered rebalance or
-    /// in the middle of leaving its group, so one that is not closed in time is left to itself.
-    fn drop(&mut self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        const NO_CONSUMER_CLOSE: c_int = 0x8;
-        if !self.is_closed() && !self.close(PATIENCE) {
-            tracing::error!("a client of librdkafka was dropped before it was closed, and its threads go on running");
-            return;
-        }
-        // SAFETY: the client is live and destroyed once. Without the flag the call would close the consumer itself and
-        // wait for that without a deadline.
-        unsafe { sys::rd_kafka_destroy_flags(self.handle, NO_CONSUMER_CLOSE) }
-    }
 }
 
 /// What the cluster says of one topic.
@@ -96,8 +38,10 @@ impl Client {
         waker: &Arc<Waker>,
     ) -> Result<Self, KafkaError> {
         let mut conf = Configuration::new();
+        let mut ends_by_close = false;
         for (name, value) in properties {
             conf.set(name, value)?;
+            ends_by_close |= name == "group.instance.id" || (name == "group.protocol" && value == "consumer");
         }
         conf.set("log.queue", "true")?;
         let mut text = [0 as c_char; 512];
@@ -110,7 +54,7 @@ impl Client {
                 return Err(KafkaError { code: 0, text: owned(text.as_ptr()) });
             }
             conf.taken();
-            let owner = Native { handle: native, owes_answer: Cell::new(false) };
+            let owner = Native::new(native, ends_by_close);
             KafkaError::check(sys::rd_kafka_poll_set_consumer(native))?;
             let main = sys::rd_kafka_queue_get_main(native);
             let logs = KafkaError::check(sys::rd_kafka_set_log_queue(native, main));
@@ -176,11 +120,14 @@ impl Client {
 
     pub(crate) fn is_cooperative(&self) -> bool {
         // SAFETY: the client is live and the answer is a static string.
-        unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.handle)) == "COOPERATIVE" }
+        self.native.answers().is_ok()
+            && unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.handle)) == "COOPERATIVE" }
     }
 
-    /// Answers an assign event.
+    /// Answers an assign event. This call and those below wait for librdkafka's own thread, without a deadline and, as
+    /// [`Native::answers`] says, without need of one.
     pub(crate) fn assign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
+        self.native.answers()?;
         // SAFETY: client and list are live; the list is copied by the calls.
         let outcome = unsafe {
             if cooperative {
@@ -194,6 +141,7 @@ impl Client {
 
     /// Answers a revoke event.
     pub(crate) fn unassign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
+        self.native.answers()?;
         // SAFETY: as in `assign`; null means the whole assignment.
         let outcome = unsafe {
             if cooperative {
@@ -214,8 +162,9 @@ impl Client {
         cooperative: bool,
     ) -> Result<(), KafkaError> {
         match kind {
-            RebalanceKind::Assign if cooperative => self.assign(&RebalancePartitions(PartitionList::new([])), true),
-            _ => self.unassign(partitions, cooperative),
+            // Nothing at all would be no answer to it in the eager protocols, an empty assignment is.
+            RebalanceKind::Assign => self.assign(&RebalancePartitions(PartitionList::new([])), cooperative),
+            RebalanceKind::Revoke => self.unassign(partitions, cooperative),
         }
     }
 
@@ -304,6 +253,7 @@ impl Client {
         offset: i64,
         assignment: impl IntoIterator<Item = (&'a TopicPartition, Option<i64>)>,
     ) -> Result<(), KafkaError> {
+        self.native.answers()?;
         let one = PartitionList::new([(topic_partition, Some(offset))]);
         // SAFETY: client and lists are live; the lists are copied by the calls.
         unsafe {
@@ -356,6 +306,7 @@ impl Client {
 
     /// The id that the coordinator gave this member; `None` before the first join.
     pub(crate) fn member_id(&self) -> Option<String> {
+        self.native.answers().ok()?;
         // SAFETY: the client is live; the string is ours and freed once.
         unsafe { self.take_string(sys::rd_kafka_memberid(self.native.handle)) }
     }
@@ -364,6 +315,7 @@ impl Client {
     pub(crate) fn generation(&self) -> Option<i32> {
         /// `CGMDv2:` and then the generation, as librdkafka serialises its group metadata.
         const MAGIC: &[u8] = b"CGMDv2:";
+        self.native.answers().ok()?;
         // SAFETY: metadata and buffer are ours, read while they live, and freed once.
         unsafe {
             let metadata = sys::rd_kafka_consumer_group_metadata(self.native.handle);
@@ -406,20 +358,6 @@ impl Client {
     pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
         // SAFETY: the client is live.
         unsafe { fatal_error(self.native.handle) }
-    }
-
-    /// Begins to leave the group: a revoke event follows, and once that is answered [`Client::is_closed`] turns true.
-    /// An error means that the client is fatally broken or closed already: there is nothing to wait for.
-    pub(crate) fn begin_close(&self) -> Result<(), KafkaError> {
-        // SAFETY: client and queue are live.
-        KafkaError::check_object(unsafe {
-            sys::rd_kafka_consumer_close_queue(self.native.handle, self.events.as_ptr())
-        })
-    }
-
-    /// Whether the client may be dropped without leaving a member behind.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.native.is_closed()
     }
 
     unsafe fn take_string(&self, text: *mut c_char) -> Option<String> {

@@ -11,6 +11,7 @@ mod client;
 mod configuration;
 mod drain;
 mod event;
+mod leaving;
 mod list;
 mod producer;
 mod queue;
