@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch};
 use super::partition::Partition;
 use super::rebuild::End;
-use super::start::Unstarted;
+use super::start::{Restart, Unstarted};
 use super::sweep::IdleNotes;
 use crate::clock::Instant;
 use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
@@ -79,7 +79,7 @@ pub(super) struct PollLoop {
     /// Partitions that are not known to be read, and what to ask for them.
     pub(super) unstarted: Vec<Unstarted>,
     /// Partitions to be assigned anew within our own assignment, and where they are to be read from.
-    pub(super) restarts: Vec<(TopicPartition, i64)>,
+    pub(super) restarts: Vec<Restart>,
     /// The rebalance that is being carried out: a panic on the way must not leave the group waiting.
     pub(super) unanswered: Option<(RebalanceKind, RebalancePartitions)>,
     /// What an eager rebalance has taken and may give back, and since when it has stood still.

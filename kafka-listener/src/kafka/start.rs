@@ -51,6 +51,17 @@ enum Question {
     ByDuration,
 }
 
+/// A partition to be assigned anew within our own assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Restart {
+    topic_partition: TopicPartition,
+    /// Where it is to be read from.
+    offset: i64,
+    /// Only if nothing of it has been read: the question was ours, and librdkafka may have found the answer by itself and
+    /// have begun meanwhile.
+    if_unread: bool,
+}
+
 /// What the group has committed for one partition.
 enum Committed {
     At(i64),
@@ -226,7 +237,8 @@ impl PollLoop {
                 {
                     partition.start = Some(CommitOffset::at(offset));
                 }
-                self.restart(topic_partition, offset);
+                let if_unread = question == Question::Committed;
+                self.restart_by(Restart { topic_partition, offset, if_unread });
             }
             None => self.ask_later(topic_partition, question),
         }
@@ -249,18 +261,23 @@ impl PollLoop {
 
     /// Has the partition read from `offset` by unassigning and assigning it within our own assignment, at the next turn.
     pub(super) fn restart(&mut self, topic_partition: TopicPartition, offset: i64) {
-        self.restarts.retain(|(one, _)| *one != topic_partition);
-        self.restarts.push((topic_partition, offset));
+        self.restart_by(Restart { topic_partition, offset, if_unread: false });
+    }
+
+    fn restart_by(&mut self, restart: Restart) {
+        self.restarts.retain(|one| one.topic_partition != restart.topic_partition);
+        self.restarts.push(restart);
     }
 
     /// Carries the restarts out. Only when librdkafka's events have just been served to the last one: a rebalance that
     /// waits to be answered would take these calls for its answer.
     pub(super) fn carry_out_restarts(&mut self) {
-        for (topic_partition, offset) in std::mem::take(&mut self.restarts) {
+        for Restart { topic_partition, offset, if_unread } in std::mem::take(&mut self.restarts) {
             if self.client.assignment_lost() {
                 return;
             }
-            if !self.partitions.iter().any(|one| one.topic_partition == topic_partition) {
+            let held = self.partitions.iter().find(|one| one.topic_partition == topic_partition);
+            if held.is_none_or(|held| if_unread && held.tracker.expected().is_some()) {
                 continue;
             }
             let all = self.partitions.iter().map(|partition| {
