@@ -27,7 +27,8 @@ async fn costs_nothing_but_time(requests: Requests, effect: Effect) {
     let mut wire = Wire::new(2, ORDERS).await;
     wire.desk = wire.desk.with_pace(Duration::from_millis(5));
     let sampler = wire.sampler().await;
-    let listeners = wire.impatient_member().start().await.unwrap();
+    // A machine that is busy too must not cost the session.
+    let listeners = wire.impatient_member().set("listener.session_timeout", "4m").start().await.unwrap();
     wire.journal.wait_for_ended(50).await;
     let fault = wire.inject(requests, effect);
     wire.wait_for_commits_to_end().await;
