@@ -51,7 +51,10 @@ impl Decode<(String, String)> for Pair {
 
 #[derive(Debug, Deserialize)]
 enum Event {
-    Placed { id: u32 },
+    Placed {
+        #[expect(dead_code, reason = "what `Debug` shows of it is compared")]
+        id: u32,
+    },
     Cancelled,
 }
 
