@@ -43,13 +43,11 @@ impl Arenas {
 
     /// Takes memory back, unless somebody still holds a part of it.
     pub(crate) fn give_back(&self, arena: Bytes, mut records: Vec<RawRecord>) {
-        if !arena.is_unique() {
-            return;
-        }
-        let mut arena = Vec::from(arena);
+        let Ok(mut arena) = arena.try_into_mut() else { return };
+        // Emptied before it becomes a `Vec`, which copies what is in it, and that onto itself.
         arena.clear();
         records.clear();
-        self.kept(|kept| kept.push(Spare { arena, records }));
+        self.kept(|kept| kept.push(Spare { arena: arena.into(), records }));
     }
 
     /// Frees what has lain unused since the last call.
