@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Ledger, Usage, allocations, peak_resident_bytes};
+use crate::measure::{Ledger, ThreadFigures, Threads, Usage, allocations, peak_resident_bytes};
 use crate::statistics::quantile;
 
 /// The line by which a subject says that it has handled its first record.
@@ -79,6 +79,8 @@ pub(crate) struct Figures {
     pub(crate) peak_resident_mib: f64,
     /// Of Rust code, what decoding takes included.
     pub(crate) allocations_per_record: f64,
+    /// The same by thread.
+    pub(crate) threads: Vec<ThreadFigures>,
     /// Milliseconds from the instant a record was due to its handling.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
@@ -172,6 +174,7 @@ type Failure = std::sync::mpsc::Receiver<anyhow::Error>;
 struct Mark {
     at: Instant,
     usage: Usage,
+    threads: Threads,
     allocations: u64,
     count: u64,
 }
@@ -179,7 +182,7 @@ struct Mark {
 impl Mark {
     fn now() -> Self {
         let count = Ledger::open(0).count();
-        Self { at: Instant::now(), usage: Usage::now(), allocations: allocations(), count }
+        Self { at: Instant::now(), usage: Usage::now(), threads: Threads::now(), allocations: allocations(), count }
     }
 
     fn since(&self, from: &Self, latencies: &[u64]) -> anyhow::Result<Figures> {
@@ -194,6 +197,7 @@ impl Mark {
             sleeps_per_record: to_f64(self.usage.sleeps - from.usage.sleeps) * per_record,
             peak_resident_mib: to_f64(peak_resident_bytes()?) / to_f64(1 << 20),
             allocations_per_record: to_f64(self.allocations - from.allocations) * per_record,
+            threads: self.threads.since(&from.threads, per_record),
             latency: (!latencies.is_empty()).then(|| Latency {
                 p50: millis(0.5),
                 p99: millis(0.99),
