@@ -21,6 +21,8 @@ pub enum FailureAction {
     RetryAfter(Duration),
     /// Park the partition at the record until an operator decides.
     Hold,
+    /// Publish the record as a dead letter; it counts as done when the broker has acknowledged that.
+    DeadLetter,
     /// Go on behind the record, which then counts as done.
     Skip,
     /// End the container.
@@ -34,6 +36,7 @@ impl FailureAction {
             Self::Default => return None,
             Self::RetryAfter(delay) => Decision::RetryAfter(delay),
             Self::Hold => Decision::Exhausted(OnFailure::Hold),
+            Self::DeadLetter => Decision::Exhausted(OnFailure::DeadLetter),
             Self::Skip => Decision::Exhausted(OnFailure::Skip),
             Self::Stop => Decision::Exhausted(OnFailure::Stop),
         })
@@ -43,6 +46,7 @@ impl FailureAction {
         match decision {
             Decision::RetryAfter(delay) => Self::RetryAfter(delay),
             Decision::Exhausted(OnFailure::Hold) => Self::Hold,
+            Decision::Exhausted(OnFailure::DeadLetter) => Self::DeadLetter,
             Decision::Exhausted(OnFailure::Skip) => Self::Skip,
             Decision::Exhausted(OnFailure::Stop) => Self::Stop,
         }

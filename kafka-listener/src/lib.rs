@@ -70,6 +70,7 @@ pub mod codec;
 mod commit;
 pub mod config;
 mod container;
+mod dead_letter;
 mod decode;
 mod definition;
 #[cfg(feature = "embedded")]

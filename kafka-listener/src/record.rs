@@ -150,6 +150,18 @@ impl Drop for RecordBatch {
     }
 }
 
+impl RecordBatch {
+    /// A record's encoded headers as a handle that keeps the hand-over in memory.
+    pub(crate) fn headers_of(&self, record: &RawRecord) -> Bytes {
+        record.headers.range().map(|range| self.arena.slice(range)).unwrap_or_default()
+    }
+
+    /// The bytes at a place; `None` is Kafka's null.
+    pub(crate) fn bytes(&self, span: Span) -> Option<&[u8]> {
+        span.range().map(|range| &self.arena[range])
+    }
+}
+
 /// Appends one header to an arena: name length, name, value length (`u32::MAX` is null), value.
 pub(crate) fn encode_header(arena: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1).to_ne_bytes();

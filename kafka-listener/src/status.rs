@@ -40,6 +40,10 @@ pub struct ListenerStatus {
     pub retried: u64,
     /// Records skipped by a policy or an operator.
     pub skipped: u64,
+    /// Records published as dead letters, which the broker has acknowledged.
+    pub dead_lettered: u64,
+    /// Dead letter topics that are not there: a record that needs one holds its partition.
+    pub missing_dead_letter_topics: Vec<String>,
     /// Records that may be handled twice: finished or running when their partition went, and not committed.
     pub possibly_repeated: u64,
     /// Records that retention deleted before they were read.
@@ -180,6 +184,8 @@ impl ListenerStatus {
             failed: count(&totals.failed),
             retried: count(&totals.retried),
             skipped: count(&totals.skipped),
+            dead_lettered: count(&totals.dead_lettered),
+            missing_dead_letter_topics: container.listener().dead_letters.missing(),
             possibly_repeated: count(&totals.possibly_repeated),
             lost_to_retention: count(&totals.lost_to_retention),
             rebalances: count(&totals.rebalances),
@@ -259,7 +265,7 @@ impl fmt::Display for ListenerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} [{}] {}: handled {}, failed {}, retried {}, skipped {}, possibly repeated {}",
+            "{} [{}] {}: handled {}, failed {}, retried {}, skipped {}, dead letters {}, possibly repeated {}",
             self.id,
             self.group_id,
             self.state,
@@ -267,10 +273,14 @@ impl fmt::Display for ListenerStatus {
             self.failed,
             self.retried,
             self.skipped,
+            self.dead_lettered,
             self.possibly_repeated
         )?;
         if let Some(failure) = &self.failure {
             write!(f, "\n  failed: {failure}")?;
+        }
+        if !self.missing_dead_letter_topics.is_empty() {
+            write!(f, "\n  missing dead letter topics: {}", self.missing_dead_letter_topics.join(", "))?;
         }
         for consumer in &self.consumers {
             if consumer.waits_for_seat {

@@ -10,7 +10,7 @@ use kafka_listener::status::ListenerStatus;
 use kafka_listener::{ListenerError, Phase, kafka_listener, listener};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::registry::{AtomicStorage, Registry};
-use support::eventually;
+use support::{broker, eventually};
 
 use crate::common::{Desk, Ground, Order, SOON, wait_for_status};
 
@@ -124,6 +124,35 @@ async fn a_listener_counts_what_it_does_and_shows_what_it_has_to_do() {
         assert_eq!(seen.value(gauge, &[]), Some(0.0), "{gauge} of a listener that has stopped");
     }
     assert_eq!(seen.value("lag_records", &[("partition", "1")]), Some(0.0), "the lag is the next owner's to tell");
+}
+
+#[kafka_listener(id = "measured-dead-letters")]
+async fn publishing(order: Order, State(desk): State<Desk>) -> Result<(), ListenerError> {
+    desk.handle(order).await
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_by_class_and_what_the_broker_did_not_take_by_reason() {
+    let ground = Ground::new(1).await;
+    let builder = ground.registry().register(listener!(publishing)).set("listener.on_failure", "dead_letter");
+    let listeners = builder.start().await.unwrap();
+    ground.order(0, "refuse").await;
+    let refused = || async {
+        let seen = Seen::of("measured-dead-letters");
+        ensure!(
+            seen.value("dead_letter_failures_total", &[("reason", "unknown_topic")]) >= Some(2.0),
+            "its topic is missing: {seen:?}"
+        );
+        Ok(())
+    };
+    eventually(SOON, "failures are counted", refused).await.unwrap();
+    assert_eq!(Seen::of("measured-dead-letters").value("dead_letters_total", &[]), None);
+
+    broker().create_topic(&format!("{}-dlt", ground.topic), 1).await.unwrap();
+    wait_for_status(&listeners, "it is published", |status| status.dead_lettered == 1).await;
+    let seen = Seen::of("measured-dead-letters");
+    assert_eq!(seen.value("dead_letters_total", &[("reason", "terminal")]), Some(1.0), "{seen:?}");
+    listeners.shutdown().await.into_result().unwrap();
 }
 
 #[tokio::test]

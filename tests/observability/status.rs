@@ -58,7 +58,7 @@ async fn status_tells_what_each_partition_does_and_what_holds_it() {
     assert_eq!(blocking(held), (2, 1, Some("there is no such product".to_owned())));
     let words = without_ages(&ground.anonymous(&status.to_string()));
     insta::assert_snapshot!(words.trim_end(), @r"
-    described [group] running: handled 4, failed 2, retried 1, skipped 0, possibly repeated 0
+    described [group] running: handled 4, failed 2, retried 1, skipped 0, dead letters 0, possibly repeated 0
       orders-0 idle: committed 1 of 1, lag 0, in flight 0
       orders-1 running: committed 1 of 3, lag 2, in flight 2, at 1 for AGE
       orders-2 waiting for retry: committed ? of 1, lag 1, in flight 1, at 0 for AGE, attempt 1: the payment service is away

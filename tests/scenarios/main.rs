@@ -9,6 +9,7 @@ mod commit_errors;
 mod common;
 mod control;
 mod corruption;
+mod dead_letters;
 mod declined;
 mod desk;
 mod error_handlers;

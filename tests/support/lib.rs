@@ -1,5 +1,6 @@
 //! What the tests of the workspace share: a real Apache Kafka, an outside witness of it, and waiting with deadlines.
 
+pub mod accounts;
 pub mod broker;
 pub mod checker;
 pub mod clock;

@@ -38,6 +38,21 @@ fn slack_alarm_posts_nothing_in_the_development_profile() {
 }
 
 #[test]
+fn dead_letters_are_written_back_twice_at_most() {
+    check(
+        env!("CARGO_BIN_EXE_dead_letters"),
+        &[],
+        &[
+            "charged p1",
+            "charged p3",
+            "given up payments-0@1 after 0 replays: decode",
+            "given up payments-0@6 after 2 replays: terminal",
+            "5 dead letters",
+        ],
+    );
+}
+
+#[test]
 fn manual_registration_runs_the_named_listener_only() {
     check(
         env!("CARGO_BIN_EXE_manual_registration"),

@@ -8,8 +8,9 @@ use super::group::Group;
 use super::parse::spell;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
-use super::settings::{AckMode, Codec, Limits, ListenerSettings, MissingTopics, OnCorrupt};
+use super::settings::{AckMode, Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
+use crate::dead_letter::HeaderStyle;
 
 /// Settings that the mode of a listener leaves unread. In a shared block they may serve another listener; nobody's
 /// setting is a mistake.
@@ -77,6 +78,14 @@ pub(super) fn read(
     let codec = codec(possible, &mut reader);
     let failures = failures::read(possible, &mut reader, remarks);
     let handler_timeout = reader.optional_duration("handler_timeout").value;
+    let dead_letter = dead_letter(&topics, &mut reader);
+    if failures.publish_dead_letters() && !cluster.producer.is_safe {
+        let origin = reader.entry("on_failure").map_or(definition, |(_, entry)| &entry.node.origin).clone();
+        reader.report.add(
+            Problem::new(&origin, "dead letters need a producer that loses nothing")
+                .help("set `acks = \"all\"` and `enable_idempotence = true` in `[kafka.producer]`, their defaults"),
+        );
+    }
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
         _ => OnCorrupt::Hold,
@@ -117,6 +126,7 @@ pub(super) fn read(
         failures,
         handler_timeout,
         on_corrupt,
+        dead_letter,
         revoke_timeout: group.revoke_timeout.value,
         shutdown_timeout,
         limits,
@@ -170,6 +180,32 @@ fn topics(id: &str, definition: &Origin, reader: &mut Reader<'_>) -> Vec<String>
         );
     }
     topics
+}
+
+fn dead_letter(topics: &[String], reader: &mut Reader<'_>) -> DeadLetterSettings {
+    reader.inner("dead_letter", |reader| {
+        let topic = reader.text("topic");
+        let headers = match reader.choice("headers").value {
+            "plain" => HeaderStyle::Plain,
+            _ => HeaderStyle::Spring,
+        };
+        let settings = DeadLetterSettings { topic: topic.value, headers };
+        for source in topics.iter().filter(|_| !topic.broken) {
+            let name = settings.topic_for(source);
+            if let Some(reason) = illegal_topic(&name) {
+                let message = format!("`{}` is not the name of a dead letter topic", shown(&name));
+                reader.report.add(Problem::new(&topic.origin, message).help(reason));
+                break;
+            }
+            if topics.contains(&name) {
+                reader.report.add(
+                    Problem::new(&topic.origin, format!("dead letters of `{source}` would go to `{name}`"))
+                        .help("the listener reads that topic itself, so a record that fails would come back for ever"),
+                );
+            }
+        }
+        settings
+    })
 }
 
 /// Kafka's rule for names of topics.

@@ -38,3 +38,5 @@ pub use value::Value;
 pub(crate) use layers::{ConfigSource, Environment, Sources};
 pub(crate) use select::{Resolved, ResolvedListener, resolve};
 pub(crate) use settings::*;
+#[cfg(all(test, feature = "toml", feature = "json"))]
+pub(crate) use tests::settings_of_one_listener;

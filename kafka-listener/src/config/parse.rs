@@ -270,16 +270,8 @@ pub(crate) fn assignors(key: &Key, node: &Node) -> Result<Vec<&'static str>, Pro
 
 /// One action of `on_failure`.
 pub(crate) fn action(key: &Key, node: &Node) -> Result<OnFailure, Problem> {
-    if let Tree::Text(text) = &node.value
-        && matches!(text.trim(), "dead_letter" | "dead-letter")
-    {
-        return Err(Problem::new(&node.origin, "`dead_letter` is not available in this version").help(format!(
-            "`{}` takes one of {}",
-            key.name,
-            listed_all(ACTIONS)
-        )));
-    }
     Ok(match one_of(key, node, ACTIONS)? {
+        "dead_letter" => OnFailure::DeadLetter,
         "skip" => OnFailure::Skip,
         "stop" => OnFailure::Stop,
         _ => OnFailure::Hold,

@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
             ("kafka.", "tls") => "kafka.tls.",
             ("kafka.", "producer") => "kafka.producer.",
             (_, "retry") => "retry.",
+            (_, "dead_letter") => "dead_letter.",
             (_, "limits") => "limits.",
             (prefix, _) => prefix,
         };

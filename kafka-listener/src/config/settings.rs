@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::dead_letter::HeaderStyle;
 use crate::failure::ErrorClass;
 
 /// Everything one listener container runs with.
@@ -44,6 +45,7 @@ pub(crate) struct ListenerSettings {
     pub(crate) failures: FailurePolicies,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
+    pub(crate) dead_letter: DeadLetterSettings,
 
     pub(crate) revoke_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
@@ -61,6 +63,14 @@ impl ListenerSettings {
         let named = self.client_properties.iter().find(|(name, _)| name == "bootstrap.servers");
         named.map_or("", |(_, value)| value.expose_secret()).into()
     }
+
+    /// The topics that dead letters of this listener go to; none where no failure ends in one.
+    pub(crate) fn dead_letter_topics(&self) -> Vec<String> {
+        if !self.failures.publish_dead_letters() {
+            return Vec::new();
+        }
+        self.topics.iter().map(|topic| self.dead_letter.topic_for(topic)).collect()
+    }
 }
 
 /// The producer of a registry.
@@ -69,7 +79,6 @@ pub(crate) struct ProducerSettings {
     /// librdkafka's own bound on the time until a record is acknowledged or given up.
     pub(crate) delivery_timeout: Duration,
     /// Whether an acknowledged record is stored by all replicas in sync, and once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for dead letters"))]
     pub(crate) is_safe: bool,
     /// The whole librdkafka configuration of the producer.
     pub(crate) properties: Vec<(String, secrecy::SecretString)>,
@@ -150,6 +159,7 @@ pub(crate) struct RetrySettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnFailure {
     Hold,
+    DeadLetter,
     Skip,
     Stop,
 }
@@ -178,9 +188,22 @@ impl FailurePolicies {
         self.all().any(|policy| policy.retry.attempts.is_some())
     }
 
+    /// Whether any class ends in a dead letter.
+    pub(crate) fn publish_dead_letters(&self) -> bool {
+        self.all().any(|policy| policy.action == OnFailure::DeadLetter)
+    }
+
     fn all(&self) -> impl Iterator<Item = &FailurePolicy> {
         self.by_class.iter().map(|(_, policy)| policy).chain([&self.default])
     }
+}
+
+/// Where dead letters go, and what is written on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeadLetterSettings {
+    /// With `{topic}` for the topic that a record was read from.
+    pub(crate) topic: String,
+    pub(crate) headers: HeaderStyle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,13 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, Step, StopRequest};
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
+use crate::dead_letter;
 use crate::error::Error;
 use crate::kafka::{self, ConsumerParts};
 use crate::rebalance::Hooks;
@@ -80,6 +82,11 @@ pub enum HoldOutcome {
         /// The record that is on hold.
         held: i64,
     },
+    /// The partition is on hold where its log cannot be read: there is no record to publish.
+    Unreadable {
+        /// The offset that cannot be read.
+        held: i64,
+    },
     /// This process does not own the partition.
     NotAssigned,
 }
@@ -99,6 +106,8 @@ struct Inner {
     listener: Arc<ListenerContext>,
     hooks: Hooks,
     runtime: Handle,
+    /// Looks for the dead letter topics, where there are any.
+    _watch: Option<AbortOnDropHandle<()>>,
     /// The consumers of the present or the last run; replaced by `start`.
     consumers: Mutex<Vec<Arc<Consumer>>>,
     paused: AtomicBool,
@@ -133,7 +142,13 @@ impl ListenerContainer {
         runtime: Handle,
     ) -> Self {
         let consumers = Mutex::new(Vec::new());
-        let inner = Inner { settings, listener, hooks, runtime, consumers, paused: AtomicBool::new(false) };
+        let watch = settings.failures.publish_dead_letters().then(|| {
+            let letters = Arc::downgrade(&listener.dead_letters);
+            let watch = dead_letter::watch(letters, Arc::clone(&listener.id), settings.topics.clone());
+            AbortOnDropHandle::new(runtime.spawn(watch))
+        });
+        let paused = AtomicBool::new(false);
+        let inner = Inner { settings, listener, hooks, runtime, _watch: watch, consumers, paused };
         Self { inner: Arc::new(inner) }
     }
 
@@ -286,6 +301,18 @@ impl ListenerContainer {
         self.decide(topic_partition, HeldAction::Skip { offset }).await
     }
 
+    /// Publishes the held record of a partition as a dead letter, whatever `on_failure` says: its partition goes on when
+    /// the broker has acknowledged it, and waits loudly until then. The offset has to be that of the record on hold.
+    ///
+    /// Resolves when the worker has taken the decision up; [`ListenerContainer::status`] shows what becomes of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ListenerContainer::retry_held`].
+    pub async fn dead_letter_held(&self, topic_partition: &TopicPartition, offset: i64) -> HoldOutcome {
+        self.decide(topic_partition, HeldAction::DeadLetter { offset }).await
+    }
+
     async fn decide(&self, topic_partition: &TopicPartition, action: HeldAction) -> HoldOutcome {
         let control = self
             .consumers()
@@ -298,6 +325,7 @@ impl ListenerContainer {
         match tokio::time::timeout(CONTROL_LIMIT, answered).await {
             Ok(Ok(HeldAnswer::Done { offset })) => HoldOutcome::Applied { offset },
             Ok(Ok(HeldAnswer::OtherRecord { held })) => HoldOutcome::OtherRecord { held },
+            Ok(Ok(HeldAnswer::Unreadable { held })) => HoldOutcome::Unreadable { held },
             // The worker left while the decision was on its way.
             Ok(Ok(HeldAnswer::NotHeld) | Err(_)) | Err(_) => HoldOutcome::NotHeld,
         }

@@ -16,6 +16,7 @@ mod state;
 
 use std::error::Error;
 
+pub use crate::dead_letter::{DeadLetter, NoDeadLetter};
 pub use crate::decode::{DecodeError, Payload};
 pub use crate::producer::Producer;
 pub use crate::state::Requirements;

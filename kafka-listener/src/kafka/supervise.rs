@@ -17,16 +17,16 @@ use crate::record::TopicPartition;
 use crate::worker::{WorkerRequest, gate};
 
 /// Codes of librdkafka and Kafka that say something about a partition's records.
-mod code {
-    pub(super) const BAD_MSG: i32 = -199;
-    pub(super) const BAD_COMPRESSION: i32 = -198;
-    pub(super) const NOT_IMPLEMENTED: i32 = -170;
-    pub(super) const AUTO_OFFSET_RESET: i32 = -140;
-    pub(super) const INVALID_MSG: i32 = 2;
-    pub(super) const PARTITION_EOF: i32 = -191;
-    pub(super) const ALL_BROKERS_DOWN: i32 = -187;
-    pub(super) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
-    pub(super) const INVALID_TOPIC: i32 = 17;
+pub(super) mod code {
+    pub(in crate::kafka) const BAD_MSG: i32 = -199;
+    pub(in crate::kafka) const BAD_COMPRESSION: i32 = -198;
+    pub(in crate::kafka) const NOT_IMPLEMENTED: i32 = -170;
+    pub(in crate::kafka) const AUTO_OFFSET_RESET: i32 = -140;
+    pub(in crate::kafka) const INVALID_MSG: i32 = 2;
+    pub(in crate::kafka) const PARTITION_EOF: i32 = -191;
+    pub(in crate::kafka) const ALL_BROKERS_DOWN: i32 = -187;
+    pub(in crate::kafka) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
+    pub(in crate::kafka) const INVALID_TOPIC: i32 = 17;
 }
 
 /// Whether the error says that records cannot be read, and not that the partition cannot be read just now.
@@ -103,7 +103,9 @@ impl PollLoop {
             return true;
         }
         let mut missing = Vec::new();
-        for topic in self.parts.settings.topics.clone() {
+        let settings = &self.parts.settings;
+        let wanted: Vec<String> = settings.topics.iter().cloned().chain(settings.dead_letter_topics()).collect();
+        for topic in wanted {
             let state = loop {
                 self.tick();
                 self.serve_events();

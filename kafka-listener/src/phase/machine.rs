@@ -142,7 +142,10 @@ impl Phase {
             }
             // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
             // slot, and its record's fate is not decided.
-            (from, Self::Running) => !matches!(from, Self::Idle | Self::Held | Self::Cancelled),
+            (from, Self::Running) => {
+                !matches!(from, Self::Idle | Self::Held | Self::DeadLetterWaiting | Self::Cancelled)
+            }
+            (from, Self::DeadLetterWaiting) => from == Self::Producing,
             _ => true,
         }
     }

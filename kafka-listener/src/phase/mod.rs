@@ -31,6 +31,10 @@ pub enum Phase {
     RetrySleep,
     /// The record will not be tried again by itself: `on_failure = "hold"`.
     Held,
+    /// A dead letter is on its way to the broker.
+    Producing,
+    /// The broker did not take the record's dead letter: it is tried again, for ever, or an operator decides.
+    DeadLetterWaiting,
     /// Paused by the container's `pause`.
     Paused,
     /// `sync_commits`: the record is done and the broker has not acknowledged its commit yet.
@@ -43,7 +47,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a record meets them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Idle,
         Self::Queued,
         Self::WaitingForPrevious,
@@ -52,6 +56,8 @@ impl Phase {
         Self::Cancelled,
         Self::RetrySleep,
         Self::Held,
+        Self::Producing,
+        Self::DeadLetterWaiting,
         Self::Paused,
         Self::WaitingForCommit,
         Self::WaitingForMembership,
@@ -61,6 +67,11 @@ impl Phase {
     /// The phase whose discriminant this is.
     pub(crate) fn from_u8(raw: u8) -> Self {
         Self::ALL.get(usize::from(raw)).copied().unwrap_or(Self::Idle)
+    }
+
+    /// Whether an operator may decide about the record that the worker is at.
+    pub(crate) fn takes_decisions(self) -> bool {
+        matches!(self, Self::Held | Self::DeadLetterWaiting)
     }
 
     /// Whether user code runs.
@@ -90,6 +101,8 @@ impl fmt::Display for Phase {
             Self::Cancelled => "cancelled, still running",
             Self::RetrySleep => "waiting for retry",
             Self::Held => "held",
+            Self::Producing => "producing",
+            Self::DeadLetterWaiting => "dead letter waiting",
             Self::Paused => "paused",
             Self::WaitingForCommit => "waiting for commit",
             Self::WaitingForMembership => "waiting for membership",
@@ -175,10 +188,11 @@ impl Phase {
             | Self::WaitingForPrevious
             | Self::WaitingForSlot
             | Self::RetrySleep
+            | Self::Producing
             | Self::WaitingForCommit
             | Self::WaitingForMembership
             | Self::CommitStalled => Row::Waits,
-            Self::Held | Self::Paused => Row::Parked,
+            Self::Held | Self::DeadLetterWaiting | Self::Paused => Row::Parked,
             Self::Running => Row::Runs,
             Self::Cancelled => Row::Cancelled,
         }

@@ -17,6 +17,8 @@ running                     finish cancel finish cancel finish finish cancel can
 cancelled, still running    behind behind behind behind behind -      -      behind
 waiting for retry           leave  leave  leave  leave  leave  park   -      leave
 held                        leave  leave  leave  leave  leave  -      -      leave
+producing                   leave  leave  leave  leave  leave  park   -      leave
+dead letter waiting         leave  leave  leave  leave  leave  -      -      leave
 paused                      leave  leave  leave  leave  leave  -      -      leave
 waiting for commit          leave  leave  leave  leave  leave  park   -      leave
 waiting for membership      leave  leave  leave  leave  leave  park   -      leave

@@ -93,7 +93,6 @@ impl SendError {
     }
 
     /// A short word for metrics.
-    #[expect(dead_code, reason = "for dead letters")]
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Encode { .. } => "encode",

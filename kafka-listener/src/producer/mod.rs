@@ -14,6 +14,7 @@ pub use record::ProducerRecord;
 
 use crate::extract::{FromRecord, Requirements};
 use crate::kafka::ProducerEngine;
+use crate::kafka::ffi::Outgoing;
 use crate::record::{RecordContext, TopicPartition};
 
 /// Sends records to the cluster of `[kafka]`, as `[kafka.producer]` says: acknowledged by all replicas in sync and
@@ -97,13 +98,16 @@ impl Producer {
     ///
     /// Once polled, the record may be stored although the future is dropped.
     pub async fn send(&self, record: ProducerRecord) -> Result<SendResult, SendError> {
-        let outgoing = record.outgoing()?;
-        match self.engine.send(&outgoing).await {
+        self.send_outgoing(&record.outgoing()?).await
+    }
+
+    pub(crate) async fn send_outgoing(&self, record: &Outgoing<'_>) -> Result<SendResult, SendError> {
+        match self.engine.send(record).await {
             Ok((partition, offset)) => {
-                let topic_partition = TopicPartition::new(record.topic(), partition);
+                let topic_partition = TopicPartition::new(record.topic, partition);
                 Ok(SendResult { topic_partition, offset })
             }
-            Err(failure) => Err(SendError::of(failure, &outgoing)),
+            Err(failure) => Err(SendError::of(failure, record)),
         }
     }
 
@@ -118,7 +122,6 @@ impl Producer {
         self.engine.flush(limit).await
     }
 
-    #[expect(dead_code, reason = "for dead letters")]
     pub(crate) fn engine(&self) -> &Arc<ProducerEngine> {
         &self.engine
     }

@@ -11,6 +11,7 @@ use tokio::signal;
 use super::{ListenerRegistry, ShutdownReport};
 use crate::config::{ConfigSource, Environment, Resolved, ResolvedListener, Sources, Value, resolve};
 use crate::container::ListenerContainer;
+use crate::dead_letter::DeadLetters;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
 use crate::error_handler::{ErrorHandler, ErrorHandlers};
@@ -224,7 +225,9 @@ impl ListenerRegistryBuilder {
 /// The registry's producer. Its client is made now where a listener sends records, so that what is wrong shows at start.
 fn producer(resolved: &Resolved) -> Result<Producer, Error> {
     let engine = ProducerEngine::new(resolved.producer.clone());
-    let is_needed = resolved.listeners.iter().any(|listener| requirements_of(&listener.definition).needs_producer);
+    let is_needed = resolved.listeners.iter().any(|listener| {
+        requirements_of(&listener.definition).needs_producer || listener.settings.failures.publish_dead_letters()
+    });
     if is_needed {
         engine.prepare().map_err(|reason| Error::Producer { reason: reason.to_string() })?;
     }
@@ -245,11 +248,13 @@ fn container(
     runtime: Handle,
 ) -> ListenerContainer {
     let ResolvedListener { definition, settings, .. } = listener;
+    let settings = Arc::new(settings);
     let context = ListenerContext {
         id: settings.id.as_str().into(),
         group_id: settings.group_id.as_str().into(),
         handler: (definition.handler)(),
         states: states.clone(),
+        dead_letters: Arc::new(DeadLetters::new(producer.clone(), &settings)),
         producer: producer.clone(),
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),
@@ -265,7 +270,7 @@ fn container(
         metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
         left_behind: LeftBehind::default(),
     };
-    ListenerContainer::new(Arc::new(settings), Arc::new(context), code.hooks, runtime)
+    ListenerContainer::new(settings, Arc::new(context), code.hooks, runtime)
 }
 
 fn check_states(states: &States, mut errors: Vec<String>, resolved: &Resolved) -> Result<(), Error> {

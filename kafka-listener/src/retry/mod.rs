@@ -81,7 +81,7 @@ impl RetryState {
 
 /// The delay after the failure number `failures_before`, counted from 0: `delay × multiplier ^ n`, at most
 /// `max_delay`, of which the share `jitter` is drawn at random.
-fn backoff(failures_before: u32, policy: &RetrySettings, random: f64) -> Duration {
+pub(crate) fn backoff(failures_before: u32, policy: &RetrySettings, random: f64) -> Duration {
     if policy.delay.is_zero() {
         return Duration::ZERO;
     }

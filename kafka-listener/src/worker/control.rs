@@ -105,6 +105,10 @@ pub(crate) enum HeldAction {
     Skip {
         offset: i64,
     },
+    /// Publish the record at this offset as a dead letter, and no other.
+    DeadLetter {
+        offset: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +117,10 @@ pub(crate) enum HeldAnswer {
         offset: i64,
     },
     NotHeld,
+    /// The log cannot be read there: there is no record to publish.
+    Unreadable {
+        held: i64,
+    },
     /// Another record is on hold by now.
     OtherRecord {
         held: i64,
@@ -274,7 +282,7 @@ impl PartitionControl {
         {
             // The worker changes this phase under the same lock: a decision never outlives the hold it is about.
             let mut slot = lock(&self.decision);
-            if self.phase() == Phase::Held && slot.is_none() {
+            if self.phase().takes_decisions() && slot.is_none() {
                 *slot = Some(decision);
                 self.changed.notify_one();
                 return;
@@ -332,10 +340,11 @@ impl PartitionControl {
     }
 
     /// From now on an operator may decide about the record at `offset`.
-    pub(crate) fn begin_hold(&self, offset: i64) {
+    pub(crate) fn begin_hold(&self, offset: i64, phase: Phase) {
+        debug_assert!(phase.takes_decisions(), "{phase}");
         let _slot = lock(&self.decision);
         self.at(offset);
-        self.enter(Phase::Held);
+        self.enter(phase);
     }
 
     pub(crate) fn take_decision(&self) -> Option<HeldDecision> {

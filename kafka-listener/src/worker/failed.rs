@@ -20,7 +20,7 @@ use crate::failure::{ErrorClass, ListenerError};
 use crate::kafka::ffi::PartitionError;
 use crate::offset_tracker::next_offset_after;
 use crate::phase::Phase;
-use crate::record::RawRecord;
+use crate::record::{RawRecord, RecordBatch};
 use crate::retry::{Decision, Failed, RetryState};
 
 /// Characters of an error that a log line bears.
@@ -37,18 +37,32 @@ pub(super) enum Next {
     Leave,
 }
 
+/// Whether there is a record where the partition is on hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readable {
+    Yes,
+    No,
+}
+
 /// How a wait for an operator's decision ended.
-enum Held {
+pub(super) enum Held {
     Retry,
     Skip,
+    DeadLetter,
     Leave,
 }
 
 impl WorkerContext {
-    pub(super) async fn failed(&self, record: RawRecord, retry: &mut RetryState, error: &ListenerError) -> Next {
+    pub(super) async fn failed(
+        &self,
+        batch: &RecordBatch,
+        at: usize,
+        retry: &mut RetryState,
+        error: &ListenerError,
+    ) -> Next {
         let listener = &*self.listener;
-        let offset = record.offset;
-        let attempt = retry.attempt();
+        let record = batch.records[at];
+        let (offset, attempt) = (record.offset, retry.attempt());
         listener.metrics.failed();
         let text = describe(error);
         let failed = Failed {
@@ -81,7 +95,7 @@ impl WorkerContext {
             Decision::Exhausted(OnFailure::Hold) => {
                 self.log_hold(offset, attempt, error.class(), &text);
                 listener.metrics.held();
-                match self.hold(offset).await {
+                match self.hold(offset, Readable::Yes).await {
                     Held::Retry => {
                         *retry = RetryState::new();
                         self.remember(offset, *retry);
@@ -92,9 +106,11 @@ impl WorkerContext {
                         self.past(offset);
                         Next::Onwards
                     }
+                    Held::DeadLetter => self.dead_letter(batch, at, retry, error).await,
                     Held::Leave => Next::Leave,
                 }
             }
+            Decision::Exhausted(OnFailure::DeadLetter) => self.dead_letter(batch, at, retry, error).await,
             Decision::Exhausted(OnFailure::Stop) => {
                 self.control.enter(Phase::Held);
                 self.control.ask(WorkerRequest::Fail { offset, class: error.class().clone(), error: text });
@@ -165,7 +181,7 @@ impl WorkerContext {
             "partition on hold: the log cannot be read here; `retry_held` reads it again, `skip_held` goes past it"
         );
         listener.metrics.held();
-        match self.hold(error.offset).await {
+        match self.hold(error.offset, Readable::No).await {
             Held::Retry => {
                 self.control.ask(WorkerRequest::ReadFrom(resume_at.unwrap_or(error.offset)));
                 true
@@ -174,20 +190,33 @@ impl WorkerContext {
                 self.control.ask(WorkerRequest::SkipUnreadable { offset: error.offset });
                 true
             }
-            Held::Leave => false,
+            Held::DeadLetter | Held::Leave => false,
         }
     }
 
     /// Waits for a decision about the record at `held`.
-    async fn hold(&self, held: i64) -> Held {
-        self.control.begin_hold(held);
-        let (end, decision) = self.decided(held).await;
+    async fn hold(&self, held: i64, readable: Readable) -> Held {
+        self.control.begin_hold(held, Phase::Held);
+        let (end, decision) = self.decided(held, readable).await;
+        self.control.end_hold(held, decision);
+        end
+    }
+
+    /// The same for a record whose dead letter was not taken, for so long. `None`: nobody has decided.
+    pub(super) async fn hold_for(&self, held: i64, delay: Duration) -> Option<Held> {
+        self.control.begin_hold(held, Phase::DeadLetterWaiting);
+        let ended = tokio::select! {
+            biased;
+            ended = self.decided(held, Readable::Yes) => Some(ended),
+            () = tokio::time::sleep(delay) => None,
+        };
+        let (end, decision) = ended.map_or((None, None), |(end, decision)| (Some(end), decision));
         self.control.end_hold(held, decision);
         end
     }
 
     /// How the hold ends, and the decision that ends it.
-    async fn decided(&self, held: i64) -> (Held, Option<HeldDecision>) {
+    async fn decided(&self, held: i64, readable: Readable) -> (Held, Option<HeldDecision>) {
         loop {
             if self.control.gates() & gate::STOP != 0 {
                 return (Held::Leave, None);
@@ -199,7 +228,12 @@ impl WorkerContext {
             let end = match decision.action {
                 HeldAction::Retry => Held::Retry,
                 HeldAction::Skip { offset } if offset == held => Held::Skip,
-                HeldAction::Skip { .. } => {
+                HeldAction::DeadLetter { offset } if offset == held && readable == Readable::Yes => Held::DeadLetter,
+                HeldAction::DeadLetter { offset } if offset == held => {
+                    decision.answer.send(HeldAnswer::Unreadable { held }).ok();
+                    continue;
+                }
+                HeldAction::Skip { .. } | HeldAction::DeadLetter { .. } => {
                     decision.answer.send(HeldAnswer::OtherRecord { held }).ok();
                     continue;
                 }
@@ -224,7 +258,7 @@ impl WorkerContext {
     }
 
     /// The record at `offset` is done with, though not handled.
-    fn past(&self, offset: i64) {
+    pub(super) fn past(&self, offset: i64) {
         self.control.set_attempt(0, None);
         self.control.finish(offset);
         self.control.wake_loop();
@@ -237,7 +271,7 @@ impl WorkerContext {
         RetryState::after(attempts.recall(&self.control.topic_partition, offset))
     }
 
-    fn remember(&self, offset: i64, retry: RetryState) {
+    pub(super) fn remember(&self, offset: i64, retry: RetryState) {
         if let Some(attempts) = &self.listener.attempts {
             let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
             attempts.remember(&self.control.topic_partition, offset, retry.failures());
@@ -267,30 +301,35 @@ impl WorkerContext {
         tracing::error!(
             listener = %self.listener.id, topic = self.control.topic_partition.topic(),
             partition = self.control.topic_partition.partition(), offset, attempt, %class, error,
-            "partition on hold at this record: `retry_held` tries it again, `skip_held` goes past it"
+            "partition on hold at this record: `retry_held` tries it again, `skip_held` goes past it, \
+             `dead_letter_held` publishes it as a dead letter"
         );
     }
 }
 
 /// The error and its causes, one line, control characters escaped, cut to a length that a log line bears. `Display` is
 /// user code and may panic.
-fn describe(error: &ListenerError) -> Arc<str> {
+pub(super) fn describe(error: &ListenerError) -> Arc<str> {
+    Escaped(&whole_text(error), LONGEST).to_string().into()
+}
+
+/// The error and its causes as they say it. `Display` is user code and may panic.
+pub(super) fn whole_text(error: &ListenerError) -> String {
+    /// No further cause is asked for beyond this.
+    const WHOLE: usize = 16 * 1024;
     let text = catch_unwind(AssertUnwindSafe(|| {
         let mut text = error.source().to_string();
         let mut cause: Option<&(dyn Error + 'static)> = error.source().source();
         while let Some(error) = cause {
             // Writing to a string fails only where `Display` itself fails.
-            if write!(text, ": {error}").is_err() || text.len() > LONGEST {
+            if write!(text, ": {error}").is_err() || text.len() > WHOLE {
                 break;
             }
             cause = error.source();
         }
         text
     }));
-    match text {
-        Ok(text) => Escaped(&text, LONGEST).to_string().into(),
-        Err(_) => "(the error's `Display` panicked)".into(),
-    }
+    text.unwrap_or_else(|_| "(the error's `Display` panicked)".to_owned())
 }
 
 /// Text of others on its way into a log line.
@@ -310,7 +349,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// The random share of a delay. Jitter only has to differ between records, attempts and processes.
-fn random_share(offset: i64, attempt: u32) -> f64 {
+pub(super) fn random_share(offset: i64, attempt: u32) -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let hash = RandomState::new().hash_one((offset, attempt));
     // 53 bits fill a double exactly.

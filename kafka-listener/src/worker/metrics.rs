@@ -60,6 +60,7 @@ pub(crate) struct Totals {
     pub(crate) failed: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) skipped: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
     pub(crate) possibly_repeated: AtomicU64,
     pub(crate) lost_to_retention: AtomicU64,
     pub(crate) rebalances: AtomicU64,
@@ -135,6 +136,20 @@ impl ListenerMetrics {
         self.totals.skipped.fetch_add(1, Ordering::Relaxed);
         counter!("kafka_listener_skipped_total",
             "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => class.to_string())
+        .increment(1);
+    }
+
+    pub(crate) fn dead_lettered(&self, class: &ErrorClass) {
+        self.totals.dead_lettered.fetch_add(1, Ordering::Relaxed);
+        counter!("kafka_listener_dead_letters_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => class.to_string())
+        .increment(1);
+    }
+
+    /// The broker did not take a dead letter; it is tried again.
+    pub(crate) fn not_dead_lettered(&self, reason: &'static str) {
+        counter!("kafka_listener_dead_letter_failures_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => reason)
         .increment(1);
     }
 

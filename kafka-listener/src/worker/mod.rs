@@ -4,6 +4,7 @@
 //! Knows nothing of librdkafka and never commits: it publishes what is done and the poll loop commits it.
 
 mod control;
+mod dead_letter;
 mod failed;
 mod guarded;
 mod left_behind;
@@ -33,6 +34,7 @@ pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
 use crate::config::{Codec, FailurePolicies, OnCorrupt};
+use crate::dead_letter::DeadLetters;
 use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
 use crate::kafka::ffi::PartitionError;
@@ -52,6 +54,7 @@ pub(crate) struct ListenerContext {
     pub(crate) handler: ErasedHandler,
     pub(crate) states: States,
     pub(crate) producer: Producer,
+    pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
     pub(crate) error_handlers: ErrorHandlers,
@@ -217,7 +220,7 @@ impl WorkerContext {
                     }
                 }
                 RunEnd::Failed(error) => {
-                    let next = self.failed(batch.records[at], &mut retry, &error).await;
+                    let next = self.failed(batch, at, &mut retry, &error).await;
                     drop_guarded(error);
                     match next {
                         Next::Again => {}

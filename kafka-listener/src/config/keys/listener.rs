@@ -1,7 +1,8 @@
 //! The keys of a listener.
 
+pub(crate) use super::failures::{CLASS, DEAD_LETTER, RETRY};
 use super::group::{GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL};
-use super::{ACTIONS, KEY, Key, Kind};
+use super::{KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
 const HOUR: u64 = 3_600_000;
@@ -309,8 +310,8 @@ pub(crate) static LISTENER: &[Key] = &[
         kind: Kind::OnFailure,
         default: Some("hold"),
         default_from: "nothing is lost without somebody having said so",
-        doc: "What becomes of a record that will not be tried again: `hold`, `skip` or `stop`, or a table by class of \
-              error (`decode`, `too_large`, `validation`, `timeout`, `panic`, `terminal`, `retryable`, names given by \
+        doc: "What becomes of a record that will not be tried again: `hold`, `dead_letter`, `skip` or `stop`, or a table \
+              by class of error (`decode`, `too_large`, `validation`, `timeout`, `panic`, `terminal`, `retryable`, names given by \
               `Classify`, `default`) with an action or a table for each.",
         spring: "DefaultErrorHandler",
         ..KEY
@@ -321,6 +322,13 @@ pub(crate) static LISTENER: &[Key] = &[
         default_from: "handlers take the time they need, as with Spring",
         doc: "A handler that takes longer is cancelled where it awaits: a failed delivery of class `timeout`. Code that \
               blocks its thread cannot be cancelled; it is reported and waited for.",
+        ..KEY
+    },
+    Key {
+        name: "dead_letter",
+        kind: Kind::Table(DEAD_LETTER),
+        doc: "Where dead letters go and what is written on them.",
+        spring: "DeadLetterPublishingRecoverer",
         ..KEY
     },
     Key {
@@ -357,116 +365,6 @@ pub(crate) static LISTENER: &[Key] = &[
               attribute a list of `\"name=value\"`.",
         spring: "consumer.properties",
         attribute: true,
-        ..KEY
-    },
-];
-
-/// `retry`.
-pub(crate) static RETRY: &[Key] = &[
-    Key {
-        name: "attempts",
-        kind: Kind::Integer { min: 1, max: 4_294_967_295 },
-        default_from: "for ever; Spring's is 10",
-        doc: "Deliveries in all, the first included; then `on_failure` decides.",
-        spring: "FixedBackOff(maxAttempts)",
-        ..KEY
-    },
-    Key {
-        name: "delay",
-        kind: Kind::Duration { min: 0, max: DAY },
-        default: Some("200ms"),
-        default_from: "short enough not to be noticed",
-        doc: "Wait before the second delivery.",
-        spring: "ExponentialBackOff(initialInterval)",
-        ..KEY
-    },
-    Key {
-        name: "multiplier",
-        kind: Kind::Float { min: 1.0, max: 1000.0 },
-        default: Some("2.0"),
-        default_from: "doubling",
-        doc: "What each further wait is multiplied by; 1 for a fixed one.",
-        spring: "ExponentialBackOff(multiplier)",
-        ..KEY
-    },
-    Key {
-        name: "max_delay",
-        kind: Kind::Duration { min: 0, max: DAY },
-        default: Some("30s"),
-        default_from: "Spring's",
-        doc: "Longest wait.",
-        spring: "ExponentialBackOff(maxInterval)",
-        ..KEY
-    },
-    Key {
-        name: "jitter",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
-        default: Some("0.2"),
-        default_from: "keeps many partitions from trying in step",
-        doc: "Share of a wait that is drawn at random.",
-        spring: "ExponentialBackOff(jitter)",
-        ..KEY
-    },
-    Key {
-        name: "max_elapsed",
-        kind: Kind::Duration { min: 0, max: 365 * DAY },
-        default_from: "no limit of time",
-        doc: "A delivery that would begin later than this after the first one failed is not made: `on_failure` \
-              decides. Counted afresh with each assignment.",
-        spring: "ExponentialBackOff(maxElapsedTime)",
-        ..KEY
-    },
-];
-
-/// One class in `on_failure`.
-pub(crate) static CLASS: &[Key] = &[
-    Key {
-        name: "on_failure",
-        kind: Kind::Choice(ACTIONS),
-        default_from: "`on_failure.default`",
-        doc: "What becomes of a record of this class that will not be tried again.",
-        ..KEY
-    },
-    Key {
-        name: "attempts",
-        kind: Kind::Integer { min: 1, max: 4_294_967_295 },
-        default_from: "`retry.attempts`",
-        doc: "Deliveries in all after which an error of this class ends the retries; failures of other classes count.",
-        ..KEY
-    },
-    Key {
-        name: "delay",
-        kind: Kind::Duration { min: 0, max: DAY },
-        default_from: "`retry.delay`",
-        doc: "Wait before the second delivery.",
-        ..KEY
-    },
-    Key {
-        name: "multiplier",
-        kind: Kind::Float { min: 1.0, max: 1000.0 },
-        default_from: "`retry.multiplier`",
-        doc: "What each further wait is multiplied by; 1 for a fixed one.",
-        ..KEY
-    },
-    Key {
-        name: "max_delay",
-        kind: Kind::Duration { min: 0, max: DAY },
-        default_from: "`retry.max_delay`",
-        doc: "Longest wait.",
-        ..KEY
-    },
-    Key {
-        name: "jitter",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
-        default_from: "`retry.jitter`",
-        doc: "Share of a wait that is drawn at random.",
-        ..KEY
-    },
-    Key {
-        name: "max_elapsed",
-        kind: Kind::Duration { min: 0, max: 365 * DAY },
-        default_from: "`retry.max_elapsed`",
-        doc: "As `retry.max_elapsed`, for errors of this class.",
         ..KEY
     },
 ];

@@ -2,6 +2,7 @@
 //!
 //! Reading, the JSON Schema, the reference page and the suggestions in errors all come from it.
 
+mod failures;
 mod group;
 mod kafka;
 pub(crate) mod listener;
@@ -154,7 +155,7 @@ pub(crate) static PROFILE: &[Key] = &[
 ];
 
 /// Values of `on_failure`.
-pub(crate) static ACTIONS: &[&str] = &["hold", "skip", "stop"];
+pub(crate) static ACTIONS: &[&str] = &["hold", "dead_letter", "skip", "stop"];
 
 /// Classes of errors that the library itself gives, and `default`.
 pub(crate) static CLASSES: &[&str] =

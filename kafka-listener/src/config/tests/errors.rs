@@ -78,7 +78,7 @@ fn wrong_types_and_ranges() {
         "[listener]\nauto_offset_reset = 'by_duration:PT1H'",
         "[listener]\npartition_assignment_strategy = 'org.apache.kafka.clients.consumer.StickyAssignor'",
         "[listener]\npartition_assignment_strategy = ['cooperative-sticky', 'range']",
-        "[listener]\non_failure = 'dead_letter'",
+        "[listener]\non_failure = 'discard'",
         "[listener]\non_failure = { decode = 'drop' }",
         "[listener]\non_failure = { timeout = { atempts = 3, on_failure = 'retry' } }",
         "[listener]\non_failure = { decode = { attempts = 3 }, default = { delay = '1s' } }",

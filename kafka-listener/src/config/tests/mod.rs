@@ -10,7 +10,7 @@ mod resolution;
 mod robustness;
 mod secrets;
 
-use super::{ConfigError, ConfigSource, Environment, Resolved, Sources, resolve};
+use super::{ConfigError, ConfigSource, Environment, ListenerSettings, Resolved, Sources, resolve};
 use crate::definition::{Attribute, AttributeValue, ListenerDefinition};
 
 /// A listener as the attribute would leave it, in `src/shop.rs`.
@@ -76,4 +76,12 @@ pub(super) fn report(sources: &Sources) -> String {
 
 pub(super) fn refused(result: Result<Resolved, ConfigError>) -> String {
     result.expect_err("the configuration is wrong on purpose").to_string()
+}
+
+/// The settings of a listener for the topic `orders`, with these keys set.
+pub(crate) fn settings_of_one_listener(set: &[(&str, &str)]) -> ListenerSettings {
+    let mut sources = sources("");
+    sources.set = set.iter().map(|(path, value)| ((*path).to_owned(), (*value).into())).collect();
+    let mut resolved = resolved(&sources);
+    resolved.listeners.swap_remove(0).settings
 }

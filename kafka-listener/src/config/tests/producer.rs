@@ -57,6 +57,13 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (toml, said) in [
         ("[kafka.producer]\nacks = '1'\nenable_idempotence = true", "contradicts `enable_idempotence = true`"),
         ("[kafka.producer]\nlinger = '3m'", "`linger` must be shorter than `delivery_timeout`"),
+        (
+            "[kafka.producer]\nacks = '1'\n[listener]\non_failure = 'dead_letter'",
+            "dead letters need a producer that loses nothing",
+        ),
+        ("[listener.dead_letter]\ntopic = '{topic}'", "dead letters of `orders` would go to `orders`"),
+        ("[listener.dead_letter]\ntopic = '{topic} dlt'", "is not the name of a dead letter topic"),
+        ("[listener.dead_letter]\nheaders = 'springs'", "did you mean `spring`?"),
         ("[kafka.producer]\nlinger_ms = 5", "did you mean `linger`?"),
         ("[kafka.producer.properties]\nacks = 1", "is owned by the key `kafka.producer.acks`"),
         ("[kafka.producer.properties]\n'transactional.id' = 'x'", "transactions are not available"),

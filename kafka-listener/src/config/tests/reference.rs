@@ -50,6 +50,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("listener", keys::LISTENER),
     ("retry", keys::listener::RETRY),
     ("on_failure", keys::CLASS),
+    ("dead_letter", keys::listener::DEAD_LETTER),
     ("limits", keys::listener::LIMITS),
 ];
 

@@ -100,7 +100,6 @@ impl ProducerEngine {
     }
 
     /// How many partitions a topic has; `None` where it does not exist. Never creates it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for dead letters"))]
     pub(crate) async fn partitions(self: &Arc<Self>, topic: &str, limit: Duration) -> Result<Option<i32>, SendFailure> {
         let client = self.client()?;
         let topic = topic.to_owned();

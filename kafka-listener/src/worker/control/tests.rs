@@ -25,7 +25,7 @@ impl Wake for Asker {
 #[test]
 fn who_decides_about_a_hold_and_has_the_answer_does_not_see_that_hold_any_more() {
     let control = Arc::new(control());
-    control.begin_hold(7);
+    control.begin_hold(7, Phase::Held);
     let (answer, answered) = oneshot::channel();
     control.decide(HeldDecision { action: HeldAction::Retry, answer });
     let asker = Arc::new(Asker(Arc::clone(&control), OnceLock::new()));
@@ -49,7 +49,7 @@ fn decide(control: &PartitionControl, action: HeldAction) -> oneshot::Receiver<H
 fn a_decision_without_a_hold_or_beside_another_is_refused_at_once() {
     let control = control();
     assert_eq!(decide(&control, HeldAction::Retry).try_recv(), Ok(HeldAnswer::NotHeld));
-    control.begin_hold(7);
+    control.begin_hold(7, Phase::Held);
     let mut first = decide(&control, HeldAction::Skip { offset: 7 });
     assert_eq!(decide(&control, HeldAction::Retry).try_recv(), Ok(HeldAnswer::NotHeld));
     first.try_recv().unwrap_err();
@@ -60,11 +60,11 @@ fn a_decision_without_a_hold_or_beside_another_is_refused_at_once() {
 #[test]
 fn a_decision_that_the_worker_did_not_take_ends_with_its_hold() {
     let control = control();
-    control.begin_hold(7);
+    control.begin_hold(7, Phase::Held);
     let mut late = decide(&control, HeldAction::Skip { offset: 7 });
     control.end_hold(7, None);
     assert_eq!(late.try_recv(), Ok(HeldAnswer::NotHeld));
-    control.begin_hold(7);
+    control.begin_hold(7, Phase::Held);
     assert!(control.take_decision().is_none(), "it was about the hold before");
 }
 
@@ -87,7 +87,7 @@ fn decisions_that_race_with_the_end_of_a_hold_are_answered_each() {
         });
         let mut taken = 0;
         for offset in 0..HOLDS {
-            control.begin_hold(offset);
+            control.begin_hold(offset, Phase::Held);
             let decision = control.take_decision();
             taken += i64::from(decision.is_some());
             control.end_hold(offset, decision);
