@@ -51,7 +51,11 @@ impl Health {
                 ContainerState::Running | ContainerState::Paused => ready.extend(out_of_touch(container)),
                 ContainerState::Stopped => {}
                 ContainerState::Starting => {
-                    let reason = format!("listener `{id}` is not in its group yet");
+                    let stuck = container.consumers().iter().find_map(|consumer| consumer.state().stuck);
+                    let reason = stuck.map_or_else(
+                        || format!("listener `{id}` is not in its group yet"),
+                        |stuck| format!("listener `{id}` has left its group: {stuck}"),
+                    );
                     // One that was restarted has started once.
                     if container.consumers().iter().any(|consumer| !consumer.state().has_joined) {
                         started.push(reason.clone());

@@ -71,6 +71,8 @@ pub struct ConsumerStatus {
     pub group_instance_id: Option<String>,
     /// Whether another member of the group holds the seat of that id.
     pub waits_for_seat: bool,
+    /// Why it has left its group by itself, with `on_stuck = "leave"`: the handler that is stuck.
+    pub stuck: Option<String>,
     /// How often it was given a new client after a fatal error.
     pub restarts: u32,
     /// The last fatal error that it was restarted after.
@@ -204,6 +206,7 @@ impl ConsumerStatus {
             client_id: consumer.client_id.clone(),
             group_instance_id: consumer.group_instance_id.clone(),
             waits_for_seat: state.waits_for_seat.is_some(),
+            stuck: state.stuck.map(|reason| reason.to_string()),
             restarts: state.restarts,
             last_fatal: state.last_fatal.map(|reason| reason.to_string()),
             member_id: state.member_id.map(|id| id.to_string()),
@@ -286,6 +289,9 @@ impl fmt::Display for ListenerStatus {
             if consumer.waits_for_seat {
                 let id = consumer.group_instance_id.as_deref().unwrap_or_default();
                 write!(f, "\n  consumer {} waits for its seat `{id}`: another member holds it", consumer.index)?;
+            }
+            if let Some(reason) = &consumer.stuck {
+                write!(f, "\n  consumer {} has left the group: {reason}", consumer.index)?;
             }
             if let Some(reason) = &consumer.last_fatal {
                 write!(

@@ -11,7 +11,7 @@ use super::parse::spell;
 use super::properties;
 use super::reader::{Described, RawProperty, Read, Reader};
 use super::report::{Problem, Report, shown};
-use super::settings::{AutoOffsetReset, GroupProtocol, OnFatal};
+use super::settings::{AutoOffsetReset, GroupProtocol, OnFatal, OnStuck};
 use super::value::Origin;
 
 /// Membership and fetching.
@@ -22,6 +22,7 @@ pub(super) struct Group {
     pub(super) instance_id: Option<String>,
     pub(super) leave_on_stop: bool,
     pub(super) on_fatal: OnFatal,
+    pub(super) on_stuck: OnStuck,
     pub(super) auto_offset_reset: AutoOffsetReset,
     isolation_level: &'static str,
     assignors: Vec<&'static str>,
@@ -77,6 +78,7 @@ impl Group {
             instance_id: instance_id.value,
             leave_on_stop: leave_on_stop.value,
             on_fatal,
+            on_stuck: if reader.choice("on_stuck").value == "leave" { OnStuck::Leave } else { OnStuck::Report },
             auto_offset_reset: reader.offset_reset().value,
             isolation_level: reader.choice("isolation_level").value,
             assignors: assignors.value,

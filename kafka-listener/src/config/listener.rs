@@ -119,6 +119,7 @@ pub(super) fn read(
         group_instance_id: group.instance_id,
         leave_on_stop: group.leave_on_stop,
         on_fatal: group.on_fatal,
+        on_stuck: group.on_stuck,
         session_timeout: group.session_timeout.value,
         max_poll_interval: group.max_poll_interval.value,
         max_poll_records,

@@ -37,6 +37,7 @@ pub(crate) struct ListenerSettings {
     /// A static member gives its seat up when it is stopped.
     pub(crate) leave_on_stop: bool,
     pub(crate) on_fatal: OnFatal,
+    pub(crate) on_stuck: OnStuck,
     pub(crate) session_timeout: Duration,
     pub(crate) max_poll_interval: Duration,
     pub(crate) max_poll_records: usize,
@@ -113,6 +114,13 @@ pub(crate) enum AutoOffsetReset {
     Error,
     /// Start this long before now where nothing is committed.
     ByDuration(Duration),
+}
+
+/// What a listener does with a handler that runs for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnStuck {
+    Report,
+    Leave,
 }
 
 /// Who runs the group.

@@ -109,6 +109,8 @@ pub(crate) struct ConsumerState {
     pub(crate) has_joined: bool,
     /// The `group.instance.id` whose seat in the group another member holds.
     pub(crate) waits_for_seat: Option<Arc<str>>,
+    /// Why it has left its group by itself: a handler is stuck.
+    pub(crate) stuck: Option<Arc<str>>,
     /// How often it was given a new client after a fatal error, and why the last time.
     pub(crate) restarts: u32,
     pub(crate) last_fatal: Option<Arc<str>>,
@@ -126,6 +128,7 @@ impl ConsumerState {
         self.is_expelled = false;
         self.has_joined = true;
         self.waits_for_seat = None;
+        self.stuck = None;
         self.phase = self.phase.max(ConsumerPhase::Joined);
     }
 }

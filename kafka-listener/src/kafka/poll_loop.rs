@@ -72,6 +72,8 @@ pub(super) struct PollLoop {
     /// librdkafka's client is dead: no commit, no call on the group makes sense any more.
     pub(super) is_client_dead: bool,
     pub(super) ending: Ending,
+    /// Records whose handlers have been running for longer than `max_poll_interval`.
+    pub(super) stuck: Vec<(TopicPartition, Option<i64>)>,
     /// The client is given up, and what comes after it.
     pub(super) end: Option<End>,
     /// The stop that the loop has given itself, to give its client up.
@@ -131,6 +133,7 @@ impl PollLoop {
             failed: false,
             is_client_dead: false,
             ending: Ending::default(),
+            stuck: Vec::new(),
             end: None,
             own_stop: None,
             unstarted: Vec::new(),

@@ -18,6 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A seat is free as soon as the broker says so: what waits for it asks more often.
 const LONGEST_PAUSE_FOR_SEAT: Duration = Duration::from_secs(3);
+/// How long a listener stays out of its group at least after it has left it because of a stuck handler.
+const AWAY: Duration = Duration::from_secs(10);
 /// A client that lived for so long did not fail at once.
 const LONG_LIFE: Duration = Duration::from_secs(60);
 /// The longest sleep: the pulse goes on.
@@ -32,6 +34,8 @@ pub(super) enum End {
     Restart,
     /// Another member of the group holds the seat of our `group.instance.id`.
     SeatTaken,
+    /// A handler is stuck, and another member is to take over: `on_stuck = "leave"`.
+    Stuck,
 }
 
 /// Runs a consumer until it is told to stop or cannot go on. Called on a thread of its own.
@@ -62,6 +66,13 @@ fn live(parts: &ConsumerParts) {
         if end == End::Over || consumer.stop_requested().is_some() {
             return;
         }
+        if end == End::Stuck {
+            // What was given up is with the others by then, and a group that moves little leaves it there.
+            if !wait(consumer, AWAY, || false) || !wait(consumer, Duration::MAX, || !is_code_left(parts)) {
+                return;
+            }
+            continue;
+        }
         let longest = if end == End::SeatTaken { LONGEST_PAUSE_FOR_SEAT } else { LONGEST_PAUSE };
         if Instant::now().saturating_since(began) > LONG_LIFE {
             pause = FIRST_PAUSE;
@@ -71,6 +82,11 @@ fn live(parts: &ConsumerParts) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether code of this consumer still runs that it has left behind.
+fn is_code_left(parts: &ConsumerParts) -> bool {
+    parts.listener.left_behind.running().iter().any(|unit| unit.consumer == parts.consumer.index)
 }
 
 /// A static member whose last client has not left its group yet would fence that off, or be refused because of it.
@@ -178,6 +194,26 @@ impl PollLoop {
             state.last_fatal = Some(reason.into());
         });
         self.end = Some(End::Restart);
+    }
+
+    /// Gives everything up so that another member takes over.
+    pub(super) fn leave_stuck(&mut self) {
+        let records: Vec<String> = self
+            .stuck
+            .iter()
+            .map(|(topic_partition, offset)| match offset {
+                Some(offset) => format!("`{topic_partition}@{offset}`"),
+                None => format!("`{topic_partition}`"),
+            })
+            .collect();
+        let reason = format!(
+            "the handler of {} has been running for longer than max_poll_interval; it joins again when that code has ended",
+            records.join(", ")
+        );
+        tracing::error!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id, %reason,
+            "leaving the group: on_stuck = \"leave\"");
+        self.parts.consumer.update(|state| state.stuck = Some(reason.into()));
+        self.end = Some(End::Stuck);
     }
 
     /// What becomes of the consumer, now that its client is left.

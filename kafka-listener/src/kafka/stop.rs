@@ -22,7 +22,10 @@ impl PollLoop {
     pub(super) fn leave(&mut self) {
         let now = Instant::now();
         if self.parts.consumer.stop_requested().is_none() {
-            self.own_stop = Some(StopRequest::new(now, self.parts.settings.shutdown_timeout));
+            let settings = &self.parts.settings;
+            // Leaving because of a stuck handler is a revoke that the loop gives itself.
+            let budget = if self.end == Some(End::Stuck) { settings.revoke_timeout } else { settings.shutdown_timeout };
+            self.own_stop = Some(StopRequest::new(now, budget));
         }
         self.stopping = true;
         if self.end.is_none() {
@@ -68,7 +71,9 @@ impl PollLoop {
     /// Leaves the group and closes the client; one that is not closed in time goes to the reaper.
     fn close(&mut self) {
         self.discard_removed();
-        if self.parts.settings.leave_on_stop && !self.is_client_dead && self.parts.consumer.stop_requested().is_some() {
+        let is_stopped = self.parts.consumer.stop_requested().is_some();
+        let gives_seat_up = self.end == Some(End::Stuck) || (self.parts.settings.leave_on_stop && is_stopped);
+        if gives_seat_up && self.parts.consumer.group_instance_id.is_some() && !self.is_client_dead {
             self.give_seat_up();
         }
         loop {

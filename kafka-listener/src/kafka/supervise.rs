@@ -66,6 +66,7 @@ pub(super) fn guard(consumer: &Consumer, body: impl FnOnce()) {
         state.phase = ConsumerPhase::Ended;
         state.assigned = 0;
         state.waits_for_seat = None;
+        state.stuck = None;
     });
 }
 

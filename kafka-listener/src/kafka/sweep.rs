@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
-use crate::config::GroupProtocol;
+use crate::config::{GroupProtocol, OnStuck};
 use crate::container::{ConsumerPhase, ConsumerState};
 use crate::worker::{Load, PartitionControl, gate, number};
 
@@ -50,6 +50,7 @@ impl PollLoop {
         self.gauges.set(&load);
         let listener = &self.parts.listener;
         listener.metrics.left_behind(listener.left_behind.running().len());
+        self.watch_stuck(now);
         self.notice_spare(now);
         self.name_the_idle(now);
     }
@@ -65,6 +66,30 @@ impl PollLoop {
                 handler_timeout = ?limit,
                 "the handler is past `handler_timeout` and blocks its thread: it cannot be cancelled");
             self.parts.listener.metrics.over_time();
+        }
+    }
+
+    /// Handlers that have been running for longer than `max_poll_interval`: said once per record. Only running code is
+    /// stuck; what is retried, held, paused or waiting is not.
+    fn watch_stuck(&mut self, now: Instant) {
+        let limit = self.parts.settings.max_poll_interval;
+        let stuck = |control: &PartitionControl| control.running_for(now).filter(|age| *age > limit);
+        let mut still = Vec::new();
+        for control in self.partitions.iter().map(|partition| &partition.control) {
+            let Some(age) = stuck(control) else { continue };
+            let record = (control.topic_partition.clone(), control.current());
+            if !self.stuck.contains(&record) {
+                tracing::error!(listener = %self.parts.listener.id, topic = control.topic_partition.topic(),
+                    partition = control.topic_partition.partition(), offset = control.current(), running_for = ?age,
+                    max_poll_interval = ?limit, on_stuck = ?self.parts.settings.on_stuck,
+                    "stuck: the handler has been running for longer than max_poll_interval");
+                self.parts.listener.metrics.stuck();
+            }
+            still.push(record);
+        }
+        self.stuck = still;
+        if self.parts.settings.on_stuck == OnStuck::Leave && !self.stuck.is_empty() && !self.stopping {
+            self.leave_stuck();
         }
     }
 

@@ -193,6 +193,12 @@ impl ListenerMetrics {
         }
     }
 
+    /// A handler has been running for longer than `max_poll_interval`.
+    pub(crate) fn stuck(&self) {
+        counter!("kafka_listener_stuck_total", "listener" => self.listener.clone(), "group" => self.group.clone())
+            .increment(1);
+    }
+
     /// A consumer is given another client after a fatal error.
     pub(crate) fn restarted(&self) {
         counter!("kafka_listener_restarts_total",

@@ -1,6 +1,7 @@
 //! A group of member processes on a topic of its own, under a steady load, judged by the checker at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,17 @@ impl Crew {
         Member::spawn(name, &self.options(own)).unwrap()
     }
 
-    pub(super) fn options(&self, own: &[(&str, &str)]) -> MemberOptions {
+    /// A member that is told what to do with single records.
+    pub(super) fn member_told(&self, name: &str, arguments: &[&str]) -> Member {
+        Member::spawn(name, &self.options(&[]).with(arguments.iter().copied())).unwrap()
+    }
+
+    /// A file that is not there yet.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn options(&self, own: &[(&str, &str)]) -> MemberOptions {
         let program = env!("CARGO_BIN_EXE_member");
         let mut options = MemberOptions::new(program, &self.kafka, &self.topic, &self.group, self.directory.path());
         options.harness = Some(Arc::clone(&self.harness));

@@ -5,3 +5,4 @@ mod consumer_protocol;
 mod crew;
 mod fatal;
 mod static_members;
+mod stuck;

@@ -44,6 +44,18 @@ pub(super) const LEAVE_ON_STOP: Key = Key {
     ..KEY
 };
 
+pub(super) const PARTITION_ASSIGNMENT_STRATEGY: Key = Key {
+    name: "partition_assignment_strategy",
+    kind: Kind::Assignors,
+    default: Some("cooperative-sticky"),
+    default_from: "librdkafka's is range,roundrobin; cooperative stops only what moves",
+    doc: "How partitions are dealt out: `cooperative-sticky`, `range`, `roundrobin`, or `range` and `roundrobin` \
+          as a list in order of preference. Java's class names are understood.",
+    librdkafka: "partition.assignment.strategy",
+    spring: "properties[partition.assignment.strategy]",
+    ..KEY
+};
+
 pub(super) const ON_FATAL: Key = Key {
     name: "on_fatal",
     kind: Kind::Choice(&["stop", "restart", "exit"]),
@@ -53,5 +65,16 @@ pub(super) const ON_FATAL: Key = Key {
           after a pause; `exit`, `run()` stops all listeners and returns the error. A static member that another one \
           has fenced off is never restarted.",
     spring: "CommonContainerStoppingErrorHandler",
+    ..KEY
+};
+
+pub(super) const ON_STUCK: Key = Key {
+    name: "on_stuck",
+    kind: Kind::Choice(&["report", "leave"]),
+    default: Some("report"),
+    default_from: "a handler that is slow costs no membership",
+    doc: "What a listener does with a handler that has been running for longer than `max_poll_interval`: `report` it in \
+          log and health, or `leave` the group as well, so that another member takes over, until its code has ended. \
+          Records that are retried, held, paused or waiting are never stuck.",
     ..KEY
 };

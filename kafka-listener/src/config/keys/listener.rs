@@ -1,7 +1,10 @@
 //! The keys of a listener.
 
 pub(crate) use super::failures::{CLASS, DEAD_LETTER, RETRY};
-use super::group::{GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL};
+use super::group::{
+    GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL, ON_STUCK,
+    PARTITION_ASSIGNMENT_STRATEGY,
+};
 use super::{KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
@@ -208,17 +211,7 @@ pub(crate) static LISTENER: &[Key] = &[
     GROUP_REMOTE_ASSIGNOR,
     GROUP_INSTANCE_ID,
     LEAVE_ON_STOP,
-    Key {
-        name: "partition_assignment_strategy",
-        kind: Kind::Assignors,
-        default: Some("cooperative-sticky"),
-        default_from: "librdkafka's is range,roundrobin; cooperative stops only what moves",
-        doc: "How partitions are dealt out: `cooperative-sticky`, `range`, `roundrobin`, or `range` and `roundrobin` \
-              as a list in order of preference. Java's class names are understood.",
-        librdkafka: "partition.assignment.strategy",
-        spring: "properties[partition.assignment.strategy]",
-        ..KEY
-    },
+    PARTITION_ASSIGNMENT_STRATEGY,
     Key {
         name: "session_timeout",
         kind: Kind::Duration { min: 1, max: HOUR },
@@ -340,6 +333,7 @@ pub(crate) static LISTENER: &[Key] = &[
         ..KEY
     },
     ON_FATAL,
+    ON_STUCK,
     Key {
         name: "revoke_timeout",
         kind: Kind::Duration { min: 10, max: HOUR },
