@@ -39,6 +39,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "container_factory", kind: Kind::Text, example: r#""message-event""# },
     Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
     Argument { name: "codec", kind: Kind::Codec, example: r#""json""# },
+    Argument { name: "filter", kind: Kind::Path, example: "is_european" },
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },
     Argument { name: "profiles", kind: Kind::Texts, example: r#"["prod"]"# },
     Argument { name: "client_id", kind: Kind::Text, example: r#""shop""# },

@@ -3,6 +3,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Path;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
@@ -24,11 +25,14 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
     let id = id_constant(&listener.id);
     let signature = listener.signature.as_ref().map(|signature| {
         let checks = checks::of_signature(signature, listener.arguments.codec.as_ref());
-        let handler = handler(function, signature);
+        let filter = listener.arguments.filter.as_ref();
+        let handler = handler(function, signature, filter);
         quote! { #checks #handler }
     });
     let definition = match &listener.signature {
-        Some(signature) if complete => definition(function, signature, &attributes),
+        Some(signature) if complete => {
+            definition(function, signature, listener.arguments.filter.is_some(), &attributes)
+        }
         _ => fallback(function),
     };
     let traits = traits(function);
@@ -139,7 +143,7 @@ fn attributes(settings: &[Setting]) -> (TokenStream, TokenStream) {
 }
 
 /// The type that decodes, extracts, calls and settles.
-fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
+fn handler(function: &Ident, signature: &ListenerSignature<'_>, filter: Option<&Path>) -> TokenStream {
     let hygienic = |name: &str| Ident::new(name, Span::mixed_site());
     let (payload, record, outcome) = (hygienic("payload"), hygienic("record"), hygienic("outcome"));
     let payload_of = checks::constant(checks::PAYLOAD);
@@ -160,10 +164,34 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
         }
     };
     let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let passed_over = quote! { return ::core::result::Result::Ok(()); };
+    let before = filter.map(|_| {
+        quote! {
+            if !__kafka_listener::FilterBy::passes_before(&__kafka_listener_filter(), #record) { #passed_over }
+        }
+    });
+    let after = filter.map(|_| {
+        quote! {
+            if !__kafka_listener::FilterBy::passes_after(&__kafka_listener_filter(), &#payload, #record) { #passed_over }
+        }
+    });
+    let payload_type = signature.payload;
+    let filter_function = filter.map(|filter| {
+        let check = quote_spanned! {filter.span()=> __kafka_listener::filter::<#payload_type, _, _>(#filter) };
+        quote! {
+            fn __kafka_listener_filter() -> impl __kafka_listener::FilterBy<#payload_type> {
+                #check
+            }
+        }
+    });
+    let filters = filter.map(|_| quote! { const FILTERS: bool = true; });
     let body = quote_spanned! {here=>
         async move {
             use __kafka_listener::settling::*;
+            #before
             let #payload = #payload_of.decode(#record)?;
+            #after
+            (&#payload_of.validity()).__kafka_listener_validate(&#payload)?;
             #(let #parameters = #extractors.extract(#record)?;)*
             let #outcome = #call.await;
             (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome)
@@ -172,7 +200,11 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
     quote! {
         struct __KafkaListenerHandler;
 
+        #filter_function
+
         impl __kafka_listener::Handler for __KafkaListenerHandler {
+            #filters
+
             fn call<'r>(
                 &'r self,
                 #record: __kafka_listener::RecordContext<'r>,
@@ -186,7 +218,15 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>) -> TokenStream {
 }
 
 /// The description, the way to it by path, and its registration.
-fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &TokenStream) -> TokenStream {
+fn definition(
+    function: &Ident,
+    signature: &ListenerSignature<'_>,
+    is_filtered: bool,
+    attributes: &TokenStream,
+) -> TokenStream {
+    let filter_requirements = is_filtered.then(|| {
+        quote! { __kafka_listener::FilterBy::requirements(&__kafka_listener_filter(), requirements); }
+    });
     let name = function.unraw().to_string();
     let payload_of = checks::constant(checks::PAYLOAD);
     let outcome_of = checks::constant(checks::OUTCOME);
@@ -208,6 +248,7 @@ fn definition(function: &Ident, signature: &ListenerSignature<'_>, attributes: &
                 },
                 requirements: |requirements| {
                     #payload_of.requirements(requirements);
+                    #filter_requirements
                     #(#extractors.requirements(requirements);)*
                 },
                 handler: || __kafka_listener::erase(__KafkaListenerHandler),

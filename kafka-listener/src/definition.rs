@@ -68,6 +68,9 @@ pub enum AttributeValue {
 
 /// One listener function, as generated code wraps it: decode, extract, call, classify.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether it may pass records over.
+    const FILTERS: bool = false;
+
     /// Handles one record. Decode errors and rejections of extractors come back as terminal errors.
     fn call<'r>(&'r self, record: RecordContext<'r>) -> impl Future<Output = Result<(), ListenerError>> + Send + 'r;
 }

@@ -5,6 +5,7 @@
 
 use std::any::type_name;
 use std::future::Future;
+use std::marker::PhantomData;
 
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,6 +16,7 @@ pub use crate::decode::Payload;
 pub use crate::definition::{Attribute, AttributeValue, Handler, ListenerDefinition};
 pub use crate::extract::FromRecord;
 pub use crate::failure::{Classification, Classify, ListenerError};
+pub use crate::filter::{FilterBy, filter};
 pub use crate::outcome::{OutcomeOf, Probe, outcome};
 pub use crate::record::RecordContext;
 pub use crate::state::Requirements;
@@ -22,6 +24,7 @@ pub use crate::worker::erase;
 
 /// Imported whole, so that the one of the two that is not needed is not unused.
 pub mod settling {
+    pub use crate::filter::{ViaDecoding, ViaValidate};
     pub use crate::outcome::{ViaClassify, ViaOutcome};
 }
 
@@ -29,6 +32,7 @@ use crate::codec::Decode;
 use crate::decode::DecodeError;
 use crate::extract::ConsumerRecord;
 use crate::failure::ErrorClass;
+use crate::filter::Validity;
 use crate::slots::Tenure;
 
 /// How a listener's payload is decoded.
@@ -104,6 +108,11 @@ impl<T> PayloadOf<T> {
     /// Declares what decoding it needs.
     pub fn requirements(&self, requirements: &mut Requirements) {
         (self.requirements)(requirements);
+    }
+
+    /// Finds out whether such payloads can be invalid.
+    pub const fn validity(&self) -> Validity<T> {
+        Validity(PhantomData)
     }
 
     /// The type's name, for errors.

@@ -6,6 +6,7 @@ mod arenas;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -198,6 +199,8 @@ pub(crate) struct Delivery<'r> {
     /// `retry.attempts`.
     pub(crate) attempt_limit: Option<u32>,
     pub(crate) codec: Codec,
+    /// Set by the listener's filter, taken by the worker.
+    pub(crate) filtered: AtomicBool,
     pub(crate) permit: &'r WorkPermit,
 }
 
@@ -291,6 +294,11 @@ impl<'r> RecordContext<'r> {
     /// How the payload is decoded where the listener names no codec of its own.
     pub(crate) fn codec(&self) -> Codec {
         self.delivery.codec
+    }
+
+    /// The listener's filter passes the record over.
+    pub(crate) fn note_filtered(&self) {
+        self.delivery.filtered.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn attempt_limit(&self) -> Option<u32> {

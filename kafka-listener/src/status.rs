@@ -44,6 +44,8 @@ pub struct ListenerStatus {
     pub dead_lettered: u64,
     /// Dead letter topics that are not there: a record that needs one holds its partition.
     pub missing_dead_letter_topics: Vec<String>,
+    /// Records that the listener's `filter` passed over.
+    pub filtered: u64,
     /// Records that may be handled twice: finished or running when their partition went, and not committed.
     pub possibly_repeated: u64,
     /// Records that retention deleted before they were read.
@@ -188,6 +190,7 @@ impl ListenerStatus {
             skipped: count(&totals.skipped),
             dead_lettered: count(&totals.dead_lettered),
             missing_dead_letter_topics: container.listener().dead_letters.missing(),
+            filtered: count(&totals.filtered),
             possibly_repeated: count(&totals.possibly_repeated),
             lost_to_retention: count(&totals.lost_to_retention),
             rebalances: count(&totals.rebalances),

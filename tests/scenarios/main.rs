@@ -16,6 +16,7 @@ mod error_handlers;
 mod failure_policies;
 mod failures;
 mod fan_out;
+mod filters;
 mod groups;
 mod handler_timeout;
 mod hooks;

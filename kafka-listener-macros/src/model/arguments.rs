@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
     id: Option<Expr>,
     pub(crate) blocking: Option<LitBool>,
     pub(crate) krate: Path,
+    /// The function that passes records over, where one is named.
+    pub(crate) filter: Option<Path>,
     /// The type that decodes, where one is named.
     pub(crate) codec: Option<Type>,
     /// One layer of the configuration.
@@ -55,6 +57,7 @@ impl Arguments {
             id: None,
             blocking: None,
             krate: syn::parse_quote!(::kafka_listener),
+            filter: None,
             codec: None,
             settings: Vec::new(),
         };
@@ -81,6 +84,7 @@ impl Arguments {
                 ("blocking", Some(Value::Switch(Expr::Lit(ExprLit { lit: Lit::Bool(blocking), .. }))), _) => {
                     arguments.blocking = Some(blocking);
                 }
+                ("filter", _, RawValue::Path(path)) => arguments.filter = Some(path),
                 (_, _, RawValue::Path(path)) => arguments.krate = path,
                 (_, _, RawValue::Type(codec)) => arguments.codec = Some(codec),
                 (_, Some(value), _) => arguments.settings.push(Setting { key: argument.key, value }),

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -98,6 +98,7 @@ impl Sample {
             attempt: 3,
             attempt_limit: Some(5),
             codec: self.codec,
+            filtered: AtomicBool::new(false),
             permit: &self.permit,
         };
         read(RecordContext::new(batch, index, &delivery))

@@ -15,6 +15,7 @@ use crate::dead_letter::DeadLetters;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
 use crate::error_handler::{ErrorHandler, ErrorHandlers};
+use crate::interceptor::{Interceptor, Interceptors};
 use crate::kafka::ProducerEngine;
 use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
@@ -35,6 +36,8 @@ pub struct ListenerRegistryBuilder {
     state_errors: Vec<String>,
     hooks: Vec<Arc<dyn RebalanceListener>>,
     hooks_by_listener: BTreeMap<String, Vec<Arc<dyn RebalanceListener>>>,
+    interceptors: Vec<Arc<dyn Interceptor>>,
+    interceptors_by_listener: BTreeMap<String, Vec<Arc<dyn Interceptor>>>,
     error_handlers: Vec<Arc<dyn ErrorHandler>>,
     error_handlers_by_listener: BTreeMap<String, Vec<Arc<dyn ErrorHandler>>>,
 }
@@ -134,6 +137,18 @@ impl ListenerRegistryBuilder {
         self
     }
 
+    /// Puts this layer around the handlers of every listener, within those that were given before.
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Puts this layer around the handler of the listener `id`, within those of all listeners.
+    pub fn interceptor_for(mut self, id: impl Into<String>, interceptor: impl Interceptor) -> Self {
+        self.interceptors_by_listener.entry(id.into()).or_default().push(Arc::new(interceptor));
+        self
+    }
+
     /// Asks this handler about failed deliveries of every listener.
     pub fn error_handler(mut self, handler: impl ErrorHandler) -> Self {
         self.error_handlers.push(Arc::new(handler));
@@ -160,9 +175,16 @@ impl ListenerRegistryBuilder {
         if !self.sources.without_discovery {
             definitions.extend(inventory::iter::<ListenerDefinition>);
         }
+        if !self.interceptors.is_empty() || !self.interceptors_by_listener.is_empty() {
+            // Their failures may be of classes that the listener's own errors do not tell.
+            for definition in &mut definitions {
+                definition.error_names = || None;
+            }
+        }
         let resolved = resolve(&self.sources, &definitions)?;
         check_states(&self.states, self.state_errors, &resolved)?;
-        check_ids(self.hooks_by_listener.keys().chain(self.error_handlers_by_listener.keys()), &resolved)?;
+        let named = self.hooks_by_listener.keys().chain(self.error_handlers_by_listener.keys());
+        check_ids(named.chain(self.interceptors_by_listener.keys()), &resolved)?;
         log_start(&resolved);
         if resolved.listeners.is_empty() {
             let reasons: Vec<String> = resolved.left_out.iter().map(|(id, why)| format!("`{id}`: {why}")).collect();
@@ -177,7 +199,13 @@ impl ListenerRegistryBuilder {
             hooks.extend(self.hooks_by_listener.get(id).into_iter().flatten().cloned());
             let own_handlers = self.error_handlers_by_listener.get(id).into_iter().flatten();
             let error_handlers = own_handlers.chain(&self.error_handlers).cloned().collect();
-            let code = Code { hooks: Hooks::new(hooks), error_handlers: ErrorHandlers::new(error_handlers) };
+            let inner = self.interceptors_by_listener.get(id).into_iter().flatten();
+            let interceptors = self.interceptors.iter().chain(inner).cloned().collect();
+            let code = Code {
+                hooks: Hooks::new(hooks),
+                error_handlers: ErrorHandlers::new(error_handlers),
+                interceptors: Interceptors::new(interceptors),
+            };
             containers.push(container(listener, &self.states, &producer, code, runtime.clone()));
         }
         for container in containers.iter().filter(|container| container.settings().auto_startup) {
@@ -238,6 +266,7 @@ fn producer(resolved: &Resolved) -> Result<Producer, Error> {
 struct Code {
     hooks: Hooks,
     error_handlers: ErrorHandlers,
+    interceptors: Interceptors,
 }
 
 fn container(
@@ -249,6 +278,7 @@ fn container(
 ) -> ListenerContainer {
     let ResolvedListener { definition, settings, .. } = listener;
     let settings = Arc::new(settings);
+    let reads_headers = requirements_of(&definition).reads_headers || !code.interceptors.is_empty();
     let context = ListenerContext {
         id: settings.id.as_str().into(),
         group_id: settings.group_id.as_str().into(),
@@ -259,11 +289,12 @@ fn container(
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),
         error_handlers: code.error_handlers,
+        interceptors: code.interceptors,
         handler_timeout: settings.handler_timeout,
         on_corrupt: settings.on_corrupt,
         max_payload: settings.limits.max_payload,
         codec: settings.codec,
-        reads_headers: requirements_of(&definition).reads_headers,
+        reads_headers,
         sync_commits: settings.sync_commits,
         commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
         attempts: settings.failures.limit_attempts().then(Mutex::default),

@@ -20,6 +20,7 @@ pub(crate) struct ListenerMetrics {
     failed: Counter,
     retries: Counter,
     held: Counter,
+    filtered: Counter,
     timeouts: Counter,
     over_time: Counter,
     process: Histogram,
@@ -61,6 +62,7 @@ pub(crate) struct Totals {
     pub(crate) retried: AtomicU64,
     pub(crate) skipped: AtomicU64,
     pub(crate) dead_lettered: AtomicU64,
+    pub(crate) filtered: AtomicU64,
     pub(crate) possibly_repeated: AtomicU64,
     pub(crate) lost_to_retention: AtomicU64,
     pub(crate) rebalances: AtomicU64,
@@ -89,6 +91,7 @@ impl ListenerMetrics {
             failed: records("failed"),
             retries: counter!("kafka_listener_retries_total", &labels),
             held: counter!("kafka_listener_held_total", &labels),
+            filtered: counter!("kafka_listener_filtered_total", &labels),
             timeouts: counter!("kafka_listener_handler_timeouts_total", &labels),
             over_time: counter!("kafka_listener_handlers_over_time_total", &labels),
             process: histogram!("kafka_listener_process_seconds", &labels),
@@ -105,7 +108,7 @@ impl ListenerMetrics {
 
     /// Counts of one run, added up when it ends.
     pub(crate) fn tally(&self) -> Tally<'_> {
-        Tally { metrics: self, ok: 0 }
+        Tally { metrics: self, ok: 0, filtered: 0 }
     }
 
     pub(crate) fn failed(&self) {
@@ -279,6 +282,7 @@ pub(crate) fn number(count: u64) -> f64 {
 pub(crate) struct Tally<'m> {
     metrics: &'m ListenerMetrics,
     ok: u64,
+    filtered: u64,
 }
 
 impl Tally<'_> {
@@ -288,8 +292,18 @@ impl Tally<'_> {
         self.ok += u64::from(ok);
     }
 
+    /// One record was passed over by the listener's filter.
+    pub(crate) fn filtered(&mut self) {
+        self.filtered += 1;
+    }
+
     /// Adds up what has been counted so far.
     pub(crate) fn flush(&mut self) {
+        if self.filtered > 0 {
+            self.metrics.filtered.increment(self.filtered);
+            self.metrics.totals.filtered.fetch_add(self.filtered, Ordering::Relaxed);
+            self.filtered = 0;
+        }
         if self.ok > 0 {
             self.metrics.ok.increment(self.ok);
             self.metrics.totals.handled.fetch_add(self.ok, Ordering::Relaxed);

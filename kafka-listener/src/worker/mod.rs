@@ -37,6 +37,7 @@ use crate::config::{Codec, FailurePolicies, OnCorrupt};
 use crate::dead_letter::DeadLetters;
 use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
+use crate::interceptor::Interceptors;
 use crate::kafka::ffi::PartitionError;
 use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
@@ -58,6 +59,7 @@ pub(crate) struct ListenerContext {
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
     pub(crate) error_handlers: ErrorHandlers,
+    pub(crate) interceptors: Interceptors,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) max_payload: u64,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tracing::Instrument;
 use crate::clock::Instant;
 use crate::definition::Handler;
 use crate::failure::{ErrorClass, ListenerError};
+use crate::interceptor::Interceptors;
 use crate::phase::Phase;
 use crate::record::{Delivery, RecordBatch, RecordContext};
 use crate::worker::WorkerContext;
@@ -94,6 +95,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         attempt,
         attempt_limit: listener.failures.default.retry.attempts,
         codec: listener.codec,
+        filtered: AtomicBool::new(false),
         permit,
     };
     let mut tally = listener.metrics.tally();
@@ -121,7 +123,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
                 Err(too_large(payload.len(), listener.max_payload))
             }
             _ => {
-                let mut handling = pin!(call(handler, record_context));
+                let mut handling = pin!(call(handler, &listener.interceptors, record_context));
                 std::future::poll_fn(|task| {
                     let poll = handling.as_mut().poll(task);
                     if poll.is_pending() {
@@ -137,7 +139,11 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
             }
         };
         let ended = Instant::now();
-        tally.handled(ended.saturating_since(now), outcome.is_ok());
+        if H::FILTERS && delivery.filtered.swap(false, Ordering::Relaxed) {
+            tally.filtered();
+        } else {
+            tally.handled(ended.saturating_since(now), outcome.is_ok());
+        }
         if let Err(error) = outcome {
             return RunEnd::Failed(error);
         }
@@ -162,9 +168,13 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
 }
 
 /// Calls the handler, inside a span if anybody listens to it.
-async fn call<H: Handler>(handler: &H, record: RecordContext<'_>) -> Result<(), ListenerError> {
+async fn call<H: Handler>(
+    handler: &H,
+    interceptors: &Interceptors,
+    record: RecordContext<'_>,
+) -> Result<(), ListenerError> {
     if !tracing::enabled!(target: "kafka_listener::handler", tracing::Level::INFO) {
-        return handler.call(record).await;
+        return call_within(handler, interceptors, record).await;
     }
     let span = tracing::info_span!(
         target: "kafka_listener::handler",
@@ -177,7 +187,15 @@ async fn call<H: Handler>(handler: &H, record: RecordContext<'_>) -> Result<(), 
         listener = record.listener_id(),
         attempt = record.attempt(),
     );
-    handler.call(record).instrument(span).await
+    call_within(handler, interceptors, record).instrument(span).await
+}
+
+async fn call_within<H: Handler>(
+    handler: &H,
+    interceptors: &Interceptors,
+    record: RecordContext<'_>,
+) -> Result<(), ListenerError> {
+    if interceptors.is_empty() { handler.call(record).await } else { interceptors.around(handler, record).await }
 }
 
 fn too_large(size: usize, limit: u64) -> ListenerError {
