@@ -98,7 +98,7 @@ async fn a_fenced_instance_fails_its_container_and_commits_nothing() {
     tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
     let container = listeners.container(LISTENER).unwrap();
     assert_eq!(container.state(), ContainerState::Failed);
-    assert!(container.failure().unwrap().contains("fatal"), "{:?}", container.failure());
+    assert!(container.failure().unwrap().contains("fenced"), "{:?}", container.failure());
     assert_eq!(kafka.committed(&group, &topic).await.unwrap(), BTreeMap::new());
 }
 

@@ -142,15 +142,35 @@ impl Client {
     /// Answers a revoke event.
     pub(crate) fn unassign(&self, partitions: &RebalancePartitions, cooperative: bool) -> Result<(), KafkaError> {
         self.native.answers()?;
-        // SAFETY: as in `assign`; null means the whole assignment.
-        let outcome = unsafe {
-            if cooperative {
-                KafkaError::check_object(sys::rd_kafka_incremental_unassign(self.native.handle, partitions.0.as_ptr()))
-            } else {
-                KafkaError::check(sys::rd_kafka_assign(self.native.handle, std::ptr::null()))
-            }
+        let outcome = if cooperative {
+            // One partition of them that was never taken over, as after `decline`, and librdkafka refuses them all.
+            self.unassign_incrementally(&partitions.0)
+                .or_else(|_| self.unassign_incrementally(&self.assigned_among(partitions)?))
+        } else {
+            // SAFETY: as in `assign`; null means the whole assignment.
+            KafkaError::check(unsafe { sys::rd_kafka_assign(self.native.handle, std::ptr::null()) })
         };
         outcome.inspect(|()| self.native.owes_answer.set(false))
+    }
+
+    fn unassign_incrementally(&self, partitions: &PartitionList) -> Result<(), KafkaError> {
+        // SAFETY: as in `assign`.
+        KafkaError::check_object(unsafe { sys::rd_kafka_incremental_unassign(self.native.handle, partitions.as_ptr()) })
+    }
+
+    /// Those of the partitions that librdkafka counts as assigned to us.
+    fn assigned_among(&self, partitions: &RebalancePartitions) -> Result<PartitionList, KafkaError> {
+        let mut list = std::ptr::null_mut();
+        // SAFETY: the client is live; the list is ours when there is no error, and destroyed once.
+        let assigned = unsafe {
+            KafkaError::check(sys::rd_kafka_assignment(self.native.handle, &raw mut list))?;
+            let assigned = PartitionList::copy_of(list);
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            assigned.to_vec()
+        };
+        let among = partitions.to_vec();
+        let both = assigned.iter().map(|one| &one.topic_partition).filter(|assigned| among.contains(assigned));
+        Ok(PartitionList::new(both.map(|partition| (partition, None))))
     }
 
     /// Answers a rebalance that will not be carried out, so that the group does not wait for us: nothing is taken over,

@@ -221,6 +221,7 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_subscribe(client: *mut Client, topics: *const List) -> ErrorCode;
     pub(super) fn rd_kafka_unsubscribe(client: *mut Client) -> ErrorCode;
     pub(super) fn rd_kafka_subscription(client: *mut Client, topics: *mut *mut List) -> ErrorCode;
+    pub(super) fn rd_kafka_assignment(client: *mut Client, partitions: *mut *mut List) -> ErrorCode;
     pub(super) fn rd_kafka_assign(client: *mut Client, partitions: *const List) -> ErrorCode;
     pub(super) fn rd_kafka_incremental_assign(client: *mut Client, partitions: *const List) -> *mut NativeError;
     pub(super) fn rd_kafka_incremental_unassign(client: *mut Client, partitions: *const List) -> *mut NativeError;
