@@ -292,6 +292,7 @@ impl<'r> RecordContext<'r> {
     }
 
     /// How the payload is decoded where the listener names no codec of its own.
+    #[cfg_attr(not(feature = "json"), expect(dead_code, reason = "without it payloads are the bytes as they are"))]
     pub(crate) fn codec(&self) -> Codec {
         self.delivery.codec
     }

@@ -8,6 +8,7 @@ mod looks;
 #[cfg(feature = "json")]
 mod plain;
 
+#[cfg(feature = "json")]
 use std::any::type_name;
 
 pub use error::DecodeError;
