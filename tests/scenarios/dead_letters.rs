@@ -261,8 +261,12 @@ async fn a_missing_topic_is_said_at_the_start_and_holds_the_partition_until_it_i
         status.missing_dead_letter_topics == [case.dead.as_str()]
     })
     .await;
-    let said = log_of(&case.dead);
-    assert!(said.iter().any(|line| line.message().contains("the dead letter topic is missing")), "{said:?}");
+    let said = || async {
+        let said = log_of(&case.dead);
+        ensure!(said.iter().any(|line| line.message().contains("the dead letter topic is missing")), "{said:?}");
+        Ok(())
+    };
+    eventually(SOON, "it is said in the log too", said).await.unwrap();
 
     let records = ["{}", "no JSON", "{}"].map(|payload| case.record(0).payload(payload));
     let others = (0..20).map(|_| case.record(1).payload("{}"));
@@ -274,8 +278,12 @@ async fn a_missing_topic_is_said_at_the_start_and_holds_the_partition_until_it_i
         })
         .await;
     assert!(listeners.health().live.ok, "a restart would not help");
-    let committed = broker().committed(&case.ground.group, &case.ground.topic).await.unwrap();
-    assert_eq!(committed.get(&0), Some(&1), "the record is not done");
+    let committed = || async {
+        let committed = broker().committed(&case.ground.group, &case.ground.topic).await?;
+        ensure!(committed == BTreeMap::from([(0, 1), (1, 20)]), "{committed:?}");
+        Ok(())
+    };
+    eventually(SOON, "all but the record is done", committed).await.unwrap();
     assert_eq!(case.diary.begun(0), [0], "nothing overtakes it");
     assert_eq!(broker().partitions(&case.dead).await.unwrap(), Vec::<i32>::new(), "nobody created the topic");
 
