@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Instant;
-use crate::container::{ConsumerPhase, ContainerState, ListenerContainer};
+use crate::container::{ConsumerPhase, ContainerState, KEPT_OUT, ListenerContainer};
 
 /// A poll loop that has not turned for this long is not alive: it turns every 50 ms, also while it waits.
 const LONGEST_SILENCE: Duration = Duration::from_secs(2);
@@ -51,11 +51,7 @@ impl Health {
                 ContainerState::Running | ContainerState::Paused => ready.extend(out_of_touch(container)),
                 ContainerState::Stopped => {}
                 ContainerState::Starting => {
-                    let stuck = container.consumers().iter().find_map(|consumer| consumer.state().stuck);
-                    let reason = stuck.map_or_else(
-                        || format!("listener `{id}` is not in its group yet"),
-                        |stuck| format!("listener `{id}` has left its group: {stuck}"),
-                    );
+                    let reason = why_not_joined(container);
                     // One that was restarted has started once.
                     if container.consumers().iter().any(|consumer| !consumer.state().has_joined) {
                         started.push(reason.clone());
@@ -85,6 +81,18 @@ impl Health {
             listener.metrics.left_behind(listener.left_behind.running().len());
         }
         Self { started: Check::of(started), ready: Check::of(ready), live: Check::of(live) }
+    }
+}
+
+fn why_not_joined(container: &ListenerContainer) -> String {
+    let states = container.consumers().iter().map(|consumer| consumer.state()).collect::<Vec<_>>();
+    let id = container.id();
+    if let Some(stuck) = states.iter().find_map(|state| state.stuck.as_deref()) {
+        format!("listener `{id}` has left its group: {stuck}")
+    } else if states.iter().any(|state| state.is_kept_out) {
+        format!("listener `{id}` is not in its group yet: {KEPT_OUT}")
+    } else {
+        format!("listener `{id}` is not in its group yet")
     }
 }
 

@@ -90,6 +90,11 @@ impl StopRequest {
     }
 }
 
+/// What to do where a broker that can be reached does not let a member of `group_protocol = "consumer"` in.
+pub(crate) const KEPT_OUT: &str = "the broker does not take over a group whose classic members deal out their \
+    partitions with `partition_assignment_strategy = \"cooperative-sticky\"`; let them use `\"range\"` or \
+    `\"roundrobin\"`, or stop them first";
+
 /// Where a consumer stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts: each has its own cause and end")]
@@ -109,6 +114,8 @@ pub(crate) struct ConsumerState {
     pub(crate) has_joined: bool,
     /// The `group.instance.id` whose seat in the group another member holds.
     pub(crate) waits_for_seat: Option<Arc<str>>,
+    /// Whether the broker has been asked in vain for a place in a group that it runs itself, for long enough to say so.
+    pub(crate) is_kept_out: bool,
     /// Why it has left its group by itself: a handler is stuck.
     pub(crate) stuck: Option<Arc<str>>,
     /// How often it was given a new client after a fatal error, and why the last time.
@@ -128,6 +135,7 @@ impl ConsumerState {
         self.is_expelled = false;
         self.has_joined = true;
         self.waits_for_seat = None;
+        self.is_kept_out = false;
         self.stuck = None;
         self.phase = self.phase.max(ConsumerPhase::Joined);
     }

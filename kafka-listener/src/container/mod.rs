@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, Step, StopRequest};
+pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, KEPT_OUT, Step, StopRequest};
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;

@@ -5,12 +5,15 @@ use std::time::Duration;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::config::{GroupProtocol, OnStuck};
-use crate::container::{ConsumerPhase, ConsumerState};
+use crate::container::{ConsumerPhase, ConsumerState, KEPT_OUT};
 use crate::worker::{Load, PartitionControl, gate, number};
 
 /// How long after `revoke_timeout` a rebalance counts as over. A cooperative one gives a new member nothing at first,
 /// and what others have given up a heartbeat or two later.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// How long a broker that runs the group itself may take to let a member in. It answers such a request at once.
+const LET_IN: Duration = Duration::from_secs(10);
 
 /// How long after `handler_timeout` a handler that could be cancelled has been.
 const UNCANCELLED: Duration = Duration::from_secs(1);
@@ -23,6 +26,8 @@ pub(super) struct IdleNotes {
     slots: bool,
     /// Since when the broker has counted this consumer in without giving it a partition.
     counted_in: Option<Instant>,
+    /// Since when it has been asking for a place in such a group.
+    asked: Option<Instant>,
 }
 
 impl PollLoop {
@@ -100,6 +105,7 @@ impl PollLoop {
             return;
         }
         if self.client.generation().is_none_or(|epoch| epoch < 1) {
+            self.notice_kept_out(now);
             return;
         }
         // An assignment may be on its way.
@@ -111,6 +117,19 @@ impl PollLoop {
         self.parts.consumer.update(ConsumerState::join);
         tracing::info!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
             consumer = self.parts.consumer.index, "in the group, with no partition yet");
+    }
+
+    /// librdkafka repeats a request to join that the broker refuses for ever and tells nobody of it.
+    fn notice_kept_out(&mut self, now: Instant) {
+        let state = self.parts.consumer.state();
+        let since = *self.idle.asked.get_or_insert(now);
+        let is_asking = !state.is_cut_off && state.waits_for_seat.is_none() && !self.stopping;
+        if !is_asking || state.is_kept_out || now.saturating_since(since) < LET_IN {
+            return;
+        }
+        self.parts.consumer.update(|state| state.is_kept_out = true);
+        tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
+            consumer = self.parts.consumer.index, "not in the group yet: {KEPT_OUT}");
     }
 
     /// Says once, when a rebalance is over, who has nothing to do: consumers without a partition, and slots that no

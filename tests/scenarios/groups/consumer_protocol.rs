@@ -131,7 +131,7 @@ async fn a_stop_ends_the_wait_for_a_seat() {
 
 #[tokio::test]
 async fn a_group_changes_from_classic_to_consumer_member_by_member() {
-    let classic = [("listener.session_timeout", "6s")];
+    let classic = [("listener.session_timeout", "6s"), ("listener.partition_assignment_strategy", "range")];
     let consumer = [("listener.group_protocol", "consumer")];
     let mut crew = Crew::new(4).await.by_the_broker().with("listener.group_protocol", "classic");
     let mut old = [crew.member_with("old-1", &classic), crew.member_with("old-2", &classic)];
@@ -150,6 +150,41 @@ async fn a_group_changes_from_classic_to_consumer_member_by_member() {
     for mut member in [first, second] {
         stop(&mut member).await;
     }
+    let verdict = crew.verdict().await;
+    assert!(verdict.is_clean(), "{:#?}", verdict.findings);
+    assert_eq!((verdict.starts, verdict.done), (produced, produced));
+}
+
+/// Members of librdkafka that have been through a rebalance with cooperative-sticky keep notes in their assignments,
+/// which the broker refuses to lose.
+#[tokio::test]
+async fn a_group_of_cooperative_sticky_members_is_taken_over_when_they_have_gone() {
+    let classic = [("listener.session_timeout", "6s")];
+    let consumer = [("listener.group_protocol", "consumer")];
+    let mut crew = Crew::new(4).await.by_the_broker().with("listener.group_protocol", "classic");
+    let mut old = [crew.member_with("old-1", &classic)];
+    crew.start_load();
+    crew.wait_until_balanced(&[&old[0]]).await;
+    let mut gone = crew.member_with("old-2", &classic);
+    crew.wait_until_balanced(&[&old[0], &gone]).await;
+    stop(&mut gone).await;
+    crew.wait_until_balanced(&[&old[0]]).await;
+
+    let mut new = crew.member_with("new", &consumer);
+    let says_why = || async {
+        let log = crew.log_of("new");
+        anyhow::ensure!(log.contains("not in the group yet") && log.contains("let them use `\"range\"`"), "{log}");
+        Ok(())
+    };
+    eventually(SOON, "the new one says why it is kept out", says_why).await.unwrap();
+    assert!(owned_by(&new.events().unwrap()).is_empty());
+    crew.wait_for_flow(&[&old[0]], 20).await;
+
+    stop(&mut old[0]).await;
+    crew.wait_until_balanced(&[&new]).await;
+    crew.wait_for_flow(&[&new], 20).await;
+    let produced = crew.end_load().await;
+    stop(&mut new).await;
     let verdict = crew.verdict().await;
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
     assert_eq!((verdict.starts, verdict.done), (produced, produced));

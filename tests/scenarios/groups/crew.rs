@@ -105,7 +105,11 @@ impl Crew {
             ensure!(together == all && count == all.len() && even, "{owned:?}");
             Ok(())
         };
-        eventually(SOON, "the members own all partitions evenly", balanced).await.unwrap();
+        if let Err(err) = eventually(SOON, "the members own all partitions evenly", balanced).await {
+            let log = |member: &&Member| format!("{}:\n{}", member.name(), self.log_of(member.name()));
+            let words: Vec<String> = members.iter().map(log).collect();
+            panic!("{err:#}\n{}", words.join("\n"));
+        }
     }
 
     /// Waits until each of the members has handled `more` records from now on.
