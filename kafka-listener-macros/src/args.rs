@@ -38,6 +38,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "consumers", kind: Kind::Count, example: "1" },
     Argument { name: "container_factory", kind: Kind::Text, example: r#""message-event""# },
     Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
+    Argument { name: "async_acks", kind: Kind::Switch, example: "true" },
     Argument { name: "codec", kind: Kind::Codec, example: r#""json""# },
     Argument { name: "filter", kind: Kind::Path, example: "is_european" },
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },

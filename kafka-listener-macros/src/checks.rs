@@ -76,9 +76,32 @@ fn argument_of<'t>(name: &str, of: &'t Type) -> Option<&'t Type> {
     }
 }
 
+/// Arguments that must fit the parameters, judged on their values.
+pub(crate) fn of_acks(settings: &[Setting], signature: &ListenerSignature<'_>) -> TokenStream {
+    let mut checks = TokenStream::new();
+    for setting in settings {
+        let check = match setting.key.to_string().as_str() {
+            "ack_mode" => "check_ack_mode",
+            "async_acks" => "check_async_acks",
+            _ => continue,
+        };
+        let span = setting.value.expr().span();
+        let (check, name) = (Ident::new(check, span), constant_of(setting));
+        let extractors = (0..signature.extractors.len()).map(extractor);
+        checks.extend(quote_spanned! {span=>
+            const _: () = __kafka_listener::#check(#name, &[#(#extractors.takes_acknowledgment()),*]);
+        });
+    }
+    checks
+}
+
+fn constant_of(setting: &Setting) -> Ident {
+    constant(&format!("__KAFKA_LISTENER_{}", setting.key.to_string().to_uppercase()))
+}
+
 /// The constant of an argument's value, and the name of it.
 pub(crate) fn of_setting(setting: &Setting) -> (Ident, TokenStream) {
-    let name = constant(&format!("__KAFKA_LISTENER_{}", setting.key.to_string().to_uppercase()));
+    let name = constant_of(setting);
     let tokens = match &setting.value {
         Value::Text(text) => text_constant(&name, text, "check_text"),
         Value::Texts(texts) => {

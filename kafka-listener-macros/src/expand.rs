@@ -25,9 +25,10 @@ pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool)
     let id = id_constant(&listener.id);
     let signature = listener.signature.as_ref().map(|signature| {
         let checks = checks::of_signature(signature, listener.arguments.codec.as_ref());
+        let acks = checks::of_acks(&listener.arguments.settings, signature);
         let filter = listener.arguments.filter.as_ref();
         let handler = handler(function, signature, filter);
-        quote! { #checks #handler }
+        quote! { #checks #acks #handler }
     });
     let definition = match &listener.signature {
         Some(signature) if complete => {

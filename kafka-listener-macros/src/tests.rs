@@ -110,7 +110,7 @@ fn every_qualifier_is_refused_by_itself() {
 #[test]
 fn after_a_fault_the_next_argument_is_read() {
     let attribute = quote! {
-        "orders", topic, id = , 7 = "x", ack_mode = "manual", concurrency = 0, profiles = "dev", blocking = maybe, crate = "x",
+        "orders", topic, id = , 7 = "x", ack_mode = "manuel", concurrency = 0, profiles = "dev", blocking = maybe, crate = "x",
         groupId = "g", container_factory = "${X", topics = [] topics = ["b"]
     };
     let faults = faults(attribute, quote! { async fn handle(order: Order) {} });
@@ -123,7 +123,7 @@ fn after_a_fault_the_next_argument_is_read() {
         "unknown argument `groupId`: did you mean `group_id`?",
         "expected `,` between two arguments",
         "`topics` is given twice",
-        "`manual` is not an ack mode",
+        "`manuel` is not an ack mode",
         "`concurrency` is between 1 and 2147483647",
         "`profiles` is a list",
         "`blocking` is `true` or `false`",

@@ -1,7 +1,8 @@
 //! Rules for the strings in the attribute, as far as they can be judged without the environment.
 
 /// The values that `ack_mode` takes.
-pub(crate) const ACK_MODES: &[&str] = &["record", "batch", "time", "count", "count_time"];
+pub(crate) const ACK_MODES: &[&str] =
+    &["record", "batch", "time", "count", "count_time", "manual", "manual_immediate", "at_most_once"];
 
 /// The names that `codec` takes.
 const CODECS: &[&str] = &["json", "string", "bytes"];
@@ -109,6 +110,6 @@ mod tests {
     #[test]
     fn ack_modes_and_codecs_are_those_that_exist() {
         check(codec_fault, &["json", "string", "bytes"], &["avro", "Json", ""]);
-        check(ack_mode_fault, &["record", "batch", "time", "count", "count_time"], &["manual", "Batch", "RECORD"]);
+        check(ack_mode_fault, ACK_MODES, &["none", "Batch", "RECORD", "manual-immediate"]);
     }
 }

@@ -110,7 +110,7 @@ pub use config::AckMode;
 pub use container::{ContainerState, HoldOutcome, ListenerContainer};
 pub use definition::ListenerDefinition;
 pub use error::Error;
-pub use extract::{ConsumerRecord, RecordMetadata};
+pub use extract::{AckOutcome, Acknowledgment, ConsumerRecord, RecordMetadata};
 pub use failure::{Classification, Classify, ErrorClass, ListenerError};
 pub use filter::Validate;
 pub use phase::Phase;

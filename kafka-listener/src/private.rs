@@ -127,11 +127,17 @@ pub struct ExtractorOf<T> {
     extract: fn(RecordContext<'_>) -> Result<T, ListenerError>,
     requirements: fn(&mut Requirements),
     reads_headers: bool,
+    takes_acknowledgment: bool,
 }
 
 /// Checks that `T` is an extractor.
 pub const fn extractor<T: FromRecord>() -> ExtractorOf<T> {
-    ExtractorOf { extract: extract::<T>, requirements: T::requirements, reads_headers: T::READS_HEADERS }
+    ExtractorOf {
+        extract: extract::<T>,
+        requirements: T::requirements,
+        reads_headers: T::READS_HEADERS,
+        takes_acknowledgment: T::TAKES_ACKNOWLEDGMENT,
+    }
 }
 
 #[inline]
@@ -158,6 +164,12 @@ impl<T> ExtractorOf<T> {
     pub fn requirements(&self, requirements: &mut Requirements) {
         (self.requirements)(requirements);
         requirements.reads_headers |= self.reads_headers;
+        requirements.takes_acknowledgment |= self.takes_acknowledgment;
+    }
+
+    /// Whether it is the record's acknowledgement.
+    pub const fn takes_acknowledgment(&self) -> bool {
+        self.takes_acknowledgment
     }
 }
 
@@ -282,6 +294,72 @@ pub const fn count(count: usize) -> i64 {
     #[expect(clippy::cast_possible_wrap, reason = "`check_count` keeps it far below the limit")]
     let count = count as i64;
     count
+}
+
+/// Checks `ack_mode` against the parameters. One with a placeholder is known at start only, and checked there.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
+pub const fn check_ack_mode(mode: &str, parameters: &[bool]) {
+    let takes = takes_acknowledgment(parameters);
+    if is_one_of(mode, &["manual", "manual_immediate"]) {
+        assert!(takes, "this `ack_mode` needs a parameter `ack: Acknowledgment`");
+    }
+    if is_one_of(mode, &["batch", "record", "time", "count", "count_time", "at_most_once"]) {
+        assert!(
+            !takes,
+            "this `ack_mode` has no `Acknowledgment`: `ack_mode = \"manual\"` or `\"manual_immediate\"` has"
+        );
+    }
+}
+
+/// Checks `async_acks` against the parameters.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
+pub const fn check_async_acks(async_acks: bool, parameters: &[bool]) {
+    assert!(
+        !async_acks || takes_acknowledgment(parameters),
+        "`async_acks = true` needs a parameter `ack: Acknowledgment`"
+    );
+}
+
+const fn takes_acknowledgment(parameters: &[bool]) -> bool {
+    let mut at = 0;
+    while at < parameters.len() {
+        if parameters[at] {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn is_one_of(text: &str, of: &[&str]) -> bool {
+    let mut at = 0;
+    while at < of.len() {
+        if is_equal(text.as_bytes(), of[at].as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 #[cfg(feature = "test-hooks")]

@@ -17,6 +17,7 @@ use crate::config::Codec;
 use crate::producer::Producer;
 use crate::slots::{Tenure, WorkPermit};
 use crate::state::States;
+use crate::worker::AckSlot;
 
 /// A topic name and a partition number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,6 +162,17 @@ impl RecordBatch {
     pub(crate) fn bytes(&self, span: Span) -> Option<&[u8]> {
         span.range().map(|range| &self.arena[range])
     }
+
+    /// The bytes of the arena that are given back when the record at `index` is done, so that all of them come to all of
+    /// it.
+    pub(crate) fn credit(&self, index: usize) -> u64 {
+        let size = self.records[index].size();
+        if index + 1 < self.records.len() {
+            return size;
+        }
+        let others: u64 = self.records[..index].iter().map(RawRecord::size).sum();
+        (self.arena.len() as u64).saturating_sub(others)
+    }
 }
 
 /// Appends one header to an arena: name length, name, value length (`u32::MAX` is null), value.
@@ -202,6 +214,10 @@ pub(crate) struct Delivery<'r> {
     /// Set by the listener's filter, taken by the worker.
     pub(crate) filtered: AtomicBool,
     pub(crate) permit: &'r WorkPermit,
+    /// In the modes that have acknowledgements: what this one is good for.
+    pub(crate) ack: Option<AckSlot<'r>>,
+    /// Set when it is taken, taken by the worker: a filter or an interceptor may pass the record over.
+    pub(crate) ack_taken: AtomicBool,
 }
 
 impl<'r> RecordContext<'r> {
@@ -304,6 +320,14 @@ impl<'r> RecordContext<'r> {
 
     pub(crate) fn attempt_limit(&self) -> Option<u32> {
         self.delivery.attempt_limit
+    }
+
+    /// What an acknowledgement of this delivery is good for. An interceptor that goes on to the handler once more makes
+    /// another delivery of it, so that the earlier one is superseded.
+    pub(crate) fn take_ack(&self) -> Option<AckSlot<'r>> {
+        let slot = self.delivery.ack?;
+        let is_again = self.delivery.ack_taken.swap(true, Ordering::Relaxed);
+        Some(if is_again { slot.again(self.offset()) } else { slot })
     }
 
     pub(crate) fn states(&self) -> &'r States {

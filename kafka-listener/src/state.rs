@@ -77,6 +77,7 @@ pub(crate) struct DuplicateState {
 
 /// What a listener's extractors need; filled at start so that everything missing is found at once.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub struct Requirements {
     states: Vec<(TypeId, &'static str)>,
     /// Whether anything looks at headers: they cost two allocations per record in librdkafka, even where a record has
@@ -86,6 +87,8 @@ pub struct Requirements {
     pub(crate) needs_producer: bool,
     /// Whether the listener names a type that decodes.
     pub(crate) has_own_codec: bool,
+    /// Whether a parameter takes the record's acknowledgement.
+    pub(crate) takes_acknowledgment: bool,
 }
 
 impl Requirements {

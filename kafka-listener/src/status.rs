@@ -48,6 +48,8 @@ pub struct ListenerStatus {
     pub filtered: u64,
     /// Records that may be handled twice: finished or running when their partition went, and not committed.
     pub possibly_repeated: u64,
+    /// `ack_mode = "at_most_once"`: records that were committed, or may have been, and not handled to their end.
+    pub possibly_lost: u64,
     /// Records that retention deleted before they were read.
     pub lost_to_retention: u64,
     /// Rebalances seen.
@@ -114,6 +116,8 @@ pub struct PartitionStatus {
     pub lag: Option<i64>,
     /// Records handed to the worker and not finished.
     pub in_flight: u64,
+    /// Records that were delivered and are not acknowledged, in the modes that have acknowledgements.
+    pub open_acks: u64,
     /// The record that holds the watermark.
     pub blocking: Option<BlockingRecord>,
     /// Whether the partition waits for its commits to get through.
@@ -192,6 +196,7 @@ impl ListenerStatus {
             missing_dead_letter_topics: container.listener().dead_letters.missing(),
             filtered: count(&totals.filtered),
             possibly_repeated: count(&totals.possibly_repeated),
+            possibly_lost: count(&totals.possibly_lost),
             lost_to_retention: count(&totals.lost_to_retention),
             rebalances: count(&totals.rebalances),
             consumers: consumers.iter().map(|consumer| ConsumerStatus::of(consumer, now)).collect(),
@@ -241,6 +246,7 @@ impl PartitionStatus {
             end_offset,
             lag: control.lag(),
             in_flight: control.in_flight(),
+            open_acks: control.open_acks(),
             blocking,
             commit_stalled: control.is_gate_closed(crate::worker::gate::STALLED),
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test cannot go on it fails, helpers included")]
 
 mod ack_modes;
+mod acknowledgments;
 mod broker;
 mod broker_faults;
 mod codecs;

@@ -62,6 +62,15 @@ fn manual_registration_runs_the_named_listener_only() {
 }
 
 #[test]
+fn manual_acks_commits_what_the_writer_has_acknowledged() {
+    check(
+        env!("CARGO_BIN_EXE_manual_acks"),
+        &[],
+        &["transaction 1 of 80: [0, 2, 3]", "transaction 2 of 130: [1, 4, 5]", "committed up to 6"],
+    );
+}
+
+#[test]
 fn rebalance_hooks_carry_totals_from_member_to_member() {
     let run = Child::spawn(env!("CARGO_BIN_EXE_rebalance_hooks"), &[]).finish();
     assert!(run.status.success(), "{run:#?}");

@@ -46,6 +46,9 @@ impl<'f> ListenerSignature<'f> {
         for extractor in types.iter().skip(1) {
             judge_owned(extractor, errors);
         }
+        if let Some(second) = types.iter().skip(1).filter(|extractor| is_acknowledgment(extractor)).nth(1) {
+            errors.on(second, "a record has one `Acknowledgment`, and it is taken twice");
+        }
         let output = match &signature.output {
             ReturnType::Default => None,
             ReturnType::Type(_, output) => Some(&**output),
@@ -147,11 +150,15 @@ fn judge_payload_path(payload: &Type, path: &TypePath, bytes: &str, errors: &mut
             errors.on(payload, format_args!("batches are not available yet: take `{shown}`, one record at a time"));
         }
         ("Option" | "ConsumerRecord", Some(inner)) => judge_payload(inner, errors),
-        ("State" | "Key", Some(_)) => {
+        ("State" | "Key", Some(_)) | ("Acknowledgment", None) => {
             errors.on(payload, format_args!("the payload comes first, and `{}` is an extractor", segment.ident));
         }
         _ => judge_owned(payload, errors),
     }
+}
+
+fn is_acknowledgment(of: &Type) -> bool {
+    matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Acknowledgment"))
 }
 
 fn is_bytes(of: &Type) -> bool {
@@ -237,7 +244,7 @@ fn usage(function: &Ident) -> String {
 
     async fn {function}(
         payload: T,     // `T: DeserializeOwned`, `Option<T>`, `ConsumerRecord<T>` or `RawPayload`
-        extractor: X,   // any number: `State<S>`, `Key<K>`, `Headers`, `RecordMetadata`, or your own `FromRecord`
+        extractor: X,   // any number: `State<S>`, `Key<K>`, `Headers`, `RecordMetadata`, `Acknowledgment`, or your own `FromRecord`
     ) -> Result<(), E>  // or nothing"
     )
 }

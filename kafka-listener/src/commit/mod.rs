@@ -213,6 +213,20 @@ impl CommitCoordinator {
         true
     }
 
+    /// Takes back the commit of a record that was to be committed before it is handled, and will not be: as far as it was
+    /// not sent, it is not. `to` is what is done. `true`: it may be committed all the same.
+    pub(crate) fn withdraw(
+        &mut self,
+        topic_partition: &TopicPartition,
+        to: Option<CommitOffset>,
+        committed_first: CommitOffset,
+    ) -> bool {
+        let Some(partition) = self.partitions.get_mut(topic_partition) else { return false };
+        partition.watermark = to;
+        let at = Some(committed_first);
+        partition.sent >= at || partition.acknowledged >= at || partition.uncertain
+    }
+
     /// Takes no more progress of a partition: its final commit is about to be made.
     pub(crate) fn freeze(&mut self, topic_partition: &TopicPartition) {
         if let Some(partition) = self.partitions.get_mut(topic_partition) {
@@ -383,8 +397,8 @@ impl CommitCoordinator {
         let after = |interval: Duration| Some(self.last_asked.map_or(now, |last| last + interval));
         let counted = self.finished_since_asked >= u64::from(self.policy.ack_count);
         match self.policy.ack_mode {
-            AckMode::Record => Some(now),
-            AckMode::Batch => after(self.policy.commit_interval),
+            AckMode::Record | AckMode::ManualImmediate | AckMode::AtMostOnce => Some(now),
+            AckMode::Batch | AckMode::Manual => after(self.policy.commit_interval),
             AckMode::Count | AckMode::CountTime if counted => Some(now),
             AckMode::Count => None,
             AckMode::Time | AckMode::CountTime => after(self.policy.ack_time),

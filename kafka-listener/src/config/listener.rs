@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::commits::Commits;
 use super::failures;
 use super::group::Group;
 use super::parse::spell;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
-use super::settings::{AckMode, Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
+use super::settings::{Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
 use crate::dead_letter::HeaderStyle;
 
@@ -53,14 +54,24 @@ pub(crate) struct Remarks {
     pub(crate) unread: Unread,
 }
 
-/// Reads the settings of a listener; `definition` is where it is written.
+/// What the code of a listener says of itself.
+pub(super) struct Written<'d> {
+    /// Its id, and the errors that it may fail with.
+    pub(super) possible: failures::Possible<'d>,
+    /// Where it is written.
+    pub(super) place: Origin,
+    /// Whether a parameter is an `Acknowledgment`.
+    pub(super) takes_acknowledgment: bool,
+}
+
+/// Reads the settings of a listener.
 pub(super) fn read(
-    possible: &failures::Possible<'_>,
-    definition: &Origin,
+    written: &Written<'_>,
     mut reader: Reader<'_>,
     cluster: &Cluster,
     remarks: &mut Remarks,
 ) -> (ListenerSettings, Vec<Described>) {
+    let (possible, definition) = (&written.possible, &written.place);
     let id = possible.listener;
     let topics = topics(id, definition, &mut reader);
     let group_id = group_id(id, definition, &mut reader);
@@ -73,10 +84,11 @@ pub(super) fn read(
     };
     let concurrency = reader.optional_integer("concurrency").value.map(count);
     let consumers = count(reader.integer("consumers").value);
-    let commits = Commits::read(&mut reader, remarks);
+    let commits = Commits::read(written, &mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
     let codec = codec(possible, &mut reader);
     let failures = failures::read(possible, &mut reader, remarks);
+    let failures = commits.failures(&mut reader, failures, remarks);
     let handler_timeout = reader.optional_duration("handler_timeout").value;
     let dead_letter = dead_letter(&topics, &mut reader);
     if failures.publish_dead_letters() && !cluster.producer.is_safe {
@@ -112,6 +124,8 @@ pub(super) fn read(
         sync_commits: commits.synchronous,
         ack_time: commits.ack_time,
         ack_count: commits.ack_count,
+        async_acks: commits.async_acks,
+        ack_drain: commits.ack_drain,
         commit_interval: commits.commit_interval,
         max_commit_delay: commits.max_commit_delay,
         auto_offset_reset: group.auto_offset_reset,
@@ -233,99 +247,6 @@ fn group_id(id: &str, definition: &Origin, reader: &mut Reader<'_>) -> String {
         );
     }
     read.value.unwrap_or_default()
-}
-
-/// When finished records are committed.
-struct Commits {
-    ack_mode: AckMode,
-    synchronous: bool,
-    ack_time: Duration,
-    ack_count: u32,
-    commit_interval: Duration,
-    max_commit_delay: Duration,
-}
-
-impl Commits {
-    fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> Self {
-        let mode = reader.choice("ack_mode");
-        let sync_commits = reader.boolean("sync_commits");
-        let ack_time = reader.duration("ack_time");
-        let ack_count = reader.integer("ack_count");
-        let commit_interval = reader.duration("commit_interval");
-        let max_commit_delay = reader.duration("max_commit_delay");
-        let auto_commit = reader.boolean("enable_auto_commit");
-        let auto_interval = reader.duration("auto_commit_interval");
-
-        if auto_commit.value && mode.is_set() {
-            reader.report.add(
-                Problem::new(
-                    &auto_commit.origin,
-                    format!("`enable_auto_commit` contradicts `ack_mode = \"{}\"`", mode.value),
-                )
-                .help(format!("`ack_mode` is set at {}", mode.origin))
-                .help("`enable_auto_commit = true` is `ack_mode = \"time\"` with `ack_time` = `auto_commit_interval`"),
-            );
-        }
-        if !commit_interval.broken && !max_commit_delay.broken && commit_interval.value >= max_commit_delay.value {
-            reader.report.add(contradiction(
-                "commit_interval",
-                &commit_interval,
-                "be shorter than",
-                "max_commit_delay",
-                &max_commit_delay,
-            ));
-        }
-        let ack_mode = match mode.value {
-            _ if auto_commit.value => AckMode::Time,
-            "record" => AckMode::Record,
-            "time" => AckMode::Time,
-            "count" => AckMode::Count,
-            "count_time" => AckMode::CountTime,
-            _ => AckMode::Batch,
-        };
-        // A mode that was refused says nothing of what it would have read.
-        if !mode.broken && !auto_commit.broken {
-            let name = if auto_commit.value { "time" } else { mode.value };
-            let unread = &mut remarks.unread;
-            let ignored = |key: &str, modes: &str, origin: &Origin| {
-                Problem::new(origin, format!("`{key}` is not read with `ack_mode = \"{name}\"`"))
-                    .help(format!("it belongs to `ack_mode` = {modes}"))
-            };
-            let by_time = matches!(ack_mode, AckMode::Time | AckMode::CountTime) && !auto_commit.value;
-            let by_count = matches!(ack_mode, AckMode::Count | AckMode::CountTime);
-            unread.note_setting(&ack_time, by_time, || ignored("ack_time", "`time`, `count_time`", &ack_time.origin));
-            unread.note_setting(&ack_count, by_count, || {
-                ignored("ack_count", "`count`, `count_time`", &ack_count.origin)
-            });
-            if sync_commits.value {
-                let by_record = ack_mode == AckMode::Record;
-                unread.note_setting(&sync_commits, by_record, || {
-                    ignored("sync_commits", "`record`", &sync_commits.origin)
-                });
-            }
-            unread.note_setting(&auto_interval, auto_commit.value, || {
-                Problem::new(
-                    &auto_interval.origin,
-                    "`auto_commit_interval` is not read without `enable_auto_commit = true`",
-                )
-                .help("the framework's own commits are paced by `commit_interval`")
-            });
-        }
-        if auto_commit.value {
-            remarks.notes.push(format!(
-                "enable_auto_commit: finished records are committed every {}, as by ack_mode = \"time\"",
-                spell(auto_interval.value)
-            ));
-        }
-        Self {
-            ack_mode,
-            synchronous: sync_commits.value,
-            ack_time: if auto_commit.value { auto_interval.value } else { ack_time.value },
-            ack_count: u32::try_from(ack_count.value).unwrap_or(u32::MAX),
-            commit_interval: commit_interval.value,
-            max_commit_delay: max_commit_delay.value,
-        }
-    }
 }
 
 /// Two durations that do not go together; told at the one that was set, the more specific one of two.

@@ -6,6 +6,7 @@
 //! reference page are made from. Nothing here knows the engine or connects to anything.
 
 mod cluster;
+mod commits;
 mod environment;
 mod failures;
 mod file;

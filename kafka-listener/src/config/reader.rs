@@ -198,12 +198,12 @@ impl<'a> Reader<'a> {
         self.optional(name, parse::float)
     }
 
-    pub(crate) fn optional_duration(&mut self, name: &'static str) -> Read<Option<Duration>> {
-        self.optional(name, parse::duration)
-    }
-
     pub(crate) fn choice(&mut self, name: &'static str) -> Read<&'static str> {
         self.required(name, parse::choice)
+    }
+
+    pub(crate) fn optional_duration(&mut self, name: &'static str) -> Read<Option<Duration>> {
+        self.optional(name, parse::duration)
     }
 
     pub(crate) fn optional_choice(&mut self, name: &'static str) -> Read<Option<&'static str>> {

@@ -5,7 +5,7 @@ use super::failures::Possible;
 use super::keys;
 use super::layers::{Merged, Sources, merge, normalise_block, overlay};
 use super::lint;
-use super::listener::{self, Remarks};
+use super::listener::{self, Remarks, Written};
 use super::placeholders::Placeholders;
 use super::reader::{Described, Reader, Scope};
 use super::report::{ConfigError, Problem, Report, listed, nearest, shown};
@@ -103,13 +103,17 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
             ));
             continue;
         }
-        let place = definition_origin(&definition);
-        let possible = Possible {
-            listener: definition.id,
-            names: (definition.error_names)(),
-            has_own_codec: requirements_of(&definition).has_own_codec,
+        let requirements = requirements_of(&definition);
+        let written = Written {
+            possible: Possible {
+                listener: definition.id,
+                names: (definition.error_names)(),
+                has_own_codec: requirements.has_own_codec,
+            },
+            place: definition_origin(&definition),
+            takes_acknowledgment: requirements.takes_acknowledgment,
         };
-        let (settings, described) = listener::read(&possible, &place, reader, &cluster, &mut remarks);
+        let (settings, described) = listener::read(&written, reader, &cluster, &mut remarks);
         let notes = std::mem::take(&mut remarks.notes);
         listeners.push(ResolvedListener { definition, settings, notes, described });
     }

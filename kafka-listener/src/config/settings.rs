@@ -27,6 +27,9 @@ pub(crate) struct ListenerSettings {
     pub(crate) sync_commits: bool,
     pub(crate) ack_time: Duration,
     pub(crate) ack_count: u32,
+    pub(crate) async_acks: bool,
+    /// `None`: acknowledgements that are out are not waited for.
+    pub(crate) ack_drain: Option<Duration>,
     pub(crate) commit_interval: Duration,
     pub(crate) max_commit_delay: Duration,
 
@@ -99,6 +102,12 @@ pub enum AckMode {
     Count,
     /// Every `ack_time` or `ack_count` records, whichever comes first.
     CountTime,
+    /// As `Batch`, counting what the listener acknowledges.
+    Manual,
+    /// At once when the listener acknowledges; the next record starts after the broker's answer.
+    ManualImmediate,
+    /// Before the record is handled.
+    AtMostOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

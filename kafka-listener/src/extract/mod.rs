@@ -2,10 +2,12 @@
 //!
 //! A listener's first parameter is its payload: any type that decodes, [`Option`] of one, [`ConsumerRecord<T>`] or
 //! [`RawPayload`]. Every further parameter is an extractor: a type that implements [`FromRecord`]. There are
-//! [`State`], [`Key`], [`Headers`], [`RecordMetadata`] and [`Attempt`]; write your own by implementing the trait.
+//! [`State`], [`Key`], [`Headers`], [`RecordMetadata`], [`Attempt`] and [`Acknowledgment`]; write your own by implementing
+//! the trait.
 //!
 //! [`ConsumerRecord<T>`]: crate::ConsumerRecord
 
+mod acknowledgment;
 mod attempt;
 mod consumer_record;
 mod headers;
@@ -20,6 +22,7 @@ pub use crate::dead_letter::{DeadLetter, NoDeadLetter};
 pub use crate::decode::{DecodeError, Payload};
 pub use crate::producer::Producer;
 pub use crate::state::Requirements;
+pub use acknowledgment::{AckOutcome, AckReceipt, Acknowledgment, NotAcknowledged};
 pub use attempt::Attempt;
 pub use consumer_record::ConsumerRecord;
 pub use headers::{HeaderNotUtf8, Headers};
@@ -51,7 +54,7 @@ use crate::record::RecordContext;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be extracted from a record",
     label = "every parameter after the first is an extractor",
-    note = "extractors are `State<S>` with `S: Clone + Send + Sync + 'static`, `Key<K>`, `Headers`, `RecordMetadata` and types of your own that implement `kafka_listener::extract::FromRecord`",
+    note = "extractors are `State<S>` with `S: Clone + Send + Sync + 'static`, `Key<K>`, `Headers`, `RecordMetadata`, `Acknowledgment` and types of your own that implement `kafka_listener::extract::FromRecord`",
     note = "the payload is the first parameter: `async fn handle(order: Order, State(stock): State<Stock>)`"
 )]
 pub trait FromRecord: Sized {
@@ -62,6 +65,10 @@ pub trait FromRecord: Sized {
     /// Whether it looks at the record's headers. `false` saves the engine from taking them out of the message, which
     /// costs two allocations per record; [`RecordContext::headers`] is then empty unless another parameter wants them.
     const READS_HEADERS: bool = true;
+
+    /// Whether it takes the record's [`Acknowledgment`]. A listener with such a parameter has `ack_mode = "manual"` or
+    /// `"manual_immediate"`, and one parameter of the kind at most.
+    const TAKES_ACKNOWLEDGMENT: bool = false;
 
     /// Declares the states it reads, so that what is missing is found at start. Does nothing unless implemented.
     fn requirements(requirements: &mut Requirements) {

@@ -100,6 +100,8 @@ impl Sample {
             codec: self.codec,
             filtered: AtomicBool::new(false),
             permit: &self.permit,
+            ack: None,
+            ack_taken: AtomicBool::new(false),
         };
         read(RecordContext::new(batch, index, &delivery))
     }

@@ -220,6 +220,7 @@ impl PollLoop {
         // What it holds is read again where it still exists; only the record that runs is finished.
         partition.control.interrupt(Interrupt::Seek);
         self.parts.listener.left_behind.note(self.parts.consumer.index, &partition.control);
+        partition.control.end_epoch();
         let control = Arc::new(PartitionControl::new(
             topic_partition.clone(),
             Arc::clone(partition.queue.ready()),

@@ -151,12 +151,23 @@ impl Partition {
         self.control.set_sent(credits.sent_records);
     }
 
-    /// Takes the worker's progress into the tracker.
+    /// Takes the worker's progress into the tracker: what may be committed, and how many records are done.
     pub(super) fn take_progress(&mut self) -> (Option<CommitOffset>, u64) {
+        let (done, finished) = self.take_done();
+        (self.committed_first().max(done), finished)
+    }
+
+    /// The same without the record that is to be committed before it is handled.
+    pub(super) fn take_done(&mut self) -> (Option<CommitOffset>, u64) {
         if let Some(done) = self.control.last_done() {
             self.tracker.done_through(done);
         }
         (self.tracker.watermark(), self.control.finished())
+    }
+
+    /// The commit that a record waits for before it is handled.
+    pub(super) fn committed_first(&self) -> Option<CommitOffset> {
+        self.control.committed_first().map(next_offset_after)
     }
 
     /// The workers that may still run code for this partition.
@@ -195,7 +206,9 @@ impl Partition {
     pub(super) fn possibly_repeated(&self, acknowledged: Option<CommitOffset>) -> u64 {
         let unfinished =
             |(control, offset): &&(Arc<PartitionControl>, i64)| control.last_done().is_none_or(|done| done < *offset);
-        self.uncommitted(acknowledged) + self.cancelled.iter().filter(unfinished).count() as u64
+        let cancelled = self.cancelled.iter().filter(unfinished).count() as u64;
+        // A record that runs is handed out, where records are acknowledged.
+        self.uncommitted(acknowledged) + cancelled.max(self.control.handed_out())
     }
 
     /// Records that are finished and whose commit is not acknowledged.

@@ -113,7 +113,7 @@ impl PollLoop {
         let client = Client::new(configured.chain(own), &parts.consumer.waker)?;
         let cluster = settings.bootstrap_servers();
         let mut policy = CommitPolicy::from(&**settings);
-        if parts.listener.commits_each_record {
+        if parts.listener.commits_at_once() {
             policy.commit_interval = Duration::ZERO;
         }
         let scratch = Scratch::new(settings.max_poll_records.clamp(1, 4096), parts.listener.reads_headers);
@@ -269,7 +269,7 @@ impl PollLoop {
             self.serve_commit_answers(Duration::ZERO);
         }
         let now = Instant::now();
-        if now < self.commits_due && !self.parts.listener.commits_each_record {
+        if now < self.commits_due && !self.parts.listener.commits_at_once() {
             return;
         }
         self.check_fence();

@@ -18,6 +18,7 @@ use crate::phase::Interrupt;
 use crate::rebalance::{Partitions, RebalanceListener, StartOffset};
 use crate::record::TopicPartition;
 use crate::sabotage::{self, Sabotage};
+use crate::worker::Settling;
 
 /// The longest sleep while something is waited for: the pulse goes on.
 const WAIT_STEP: Duration = Duration::from_millis(20);
@@ -163,7 +164,8 @@ impl PollLoop {
         }
         for partition in self.partitions.iter().filter(|partition| held.contains(&partition.topic_partition)) {
             partition.interrupt(interrupt);
-            if !self.parts.hooks.is_empty() {
+            // Where commits come first there is nothing finished to keep back, and a record would wait for its commit.
+            if !self.parts.hooks.is_empty() && self.parts.listener.settling != Settling::CommitFirst {
                 self.commits.keep_back(&partition.topic_partition);
             }
         }
@@ -192,8 +194,14 @@ impl PollLoop {
     pub(super) fn final_commit(&mut self, held: &[TopicPartition], until: Instant, serve: Serve) -> Vec<FinalOutcome> {
         for index in 0..self.partitions.len() {
             if held.contains(&self.partitions[index].topic_partition) {
+                self.partitions[index].control.close_acks();
                 self.note_progress(index);
-                self.commits.freeze(&self.partitions[index].topic_partition);
+                let partition = &mut self.partitions[index];
+                if let Some(committed_first) = partition.committed_first() {
+                    let (done, _) = partition.take_done();
+                    self.commits.withdraw(&partition.topic_partition, done, committed_first);
+                }
+                self.commits.freeze(&partition.topic_partition);
             }
         }
         loop {
@@ -233,12 +241,32 @@ impl PollLoop {
             for control in partition.controls() {
                 self.parts.listener.left_behind.note(self.parts.consumer.index, control);
             }
-            let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
-            if repeated > 0 {
-                self.parts.listener.metrics.possibly_repeated(repeated);
+            if self.parts.listener.settling == Settling::CommitFirst {
+                self.note_lost(&mut partition);
+            } else {
+                let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
+                if repeated > 0 {
+                    self.parts.listener.metrics.possibly_repeated(repeated);
+                }
             }
+            partition.control.end_epoch();
             self.commits.remove(&partition.topic_partition);
             self.removed.push(partition.queue);
+        }
+    }
+
+    /// `ack_mode = "at_most_once"`: counts the record that was committed, or may have been, and whose handler was not
+    /// started or not let end.
+    fn note_lost(&mut self, partition: &mut Partition) {
+        let (done, _) = partition.take_done();
+        let Some(committed_first) = partition.committed_first() else { return };
+        if self.commits.withdraw(&partition.topic_partition, done, committed_first) {
+            self.parts.listener.metrics.possibly_lost(1);
+            tracing::error!(
+                listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
+                partition = partition.topic_partition.partition(), offset = partition.control.committed_first(),
+                "possibly_lost: the record may be committed and was not handled to its end"
+            );
         }
     }
 

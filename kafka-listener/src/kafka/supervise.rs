@@ -58,6 +58,7 @@ pub(super) fn guard(consumer: &Consumer, body: impl FnOnce()) {
     let outcome = catch_unwind(AssertUnwindSafe(body));
     for control in consumer.partitions() {
         control.cancel();
+        control.end_epoch();
     }
     consumer.update(|state| {
         if outcome.is_err() {

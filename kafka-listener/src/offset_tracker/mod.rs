@@ -3,8 +3,12 @@
 //! Knows nothing of time, of commits under way, or of who finished a record. Keeps only what is open, as runs of
 //! neighbouring offsets: a partition that finishes in order has one run, whatever is in flight.
 
+mod ack_window;
+
 use std::collections::VecDeque;
 use std::fmt;
+
+pub(crate) use ack_window::{AckWindow, DeliveryId, Progress, Returned, Settlement};
 
 /// An offset in Kafka's sense of a position: the first one that is *not* covered. What a commit carries.
 ///

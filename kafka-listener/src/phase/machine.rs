@@ -76,11 +76,15 @@ impl PartitionMachine {
     ///
     /// The phase cannot follow the present one, or something would start in an epoch that is ending.
     pub(crate) fn enter(&mut self, phase: Phase) -> Result<(), IllegalPhase> {
-        let starts = phase == Phase::Running && self.phase != Phase::Running;
+        let starts = self.phase != phase && matches!(phase, Phase::Running | Phase::AtMostOnceCommit);
+        // A record whose offset is being committed has started as far as a drain is concerned.
+        let is_under_way =
+            self.phase == Phase::AtMostOnceCommit && matches!(self.lifecycle, Lifecycle::Draining { .. });
+        let is_refused = starts && self.lifecycle != Lifecycle::Consuming && !is_under_way;
         // Only the end of its code ends what an ended epoch has left running.
         let is_left_behind = self.phase == Phase::Cancelled && self.lifecycle == Lifecycle::Stopped;
         let leaves_code = is_left_behind && phase != Phase::Cancelled;
-        if !self.phase.may_become(phase) || leaves_code || (starts && self.lifecycle != Lifecycle::Consuming) {
+        if !self.phase.may_become(phase) || leaves_code || is_refused {
             return Err(IllegalPhase { from: self.phase, to: phase });
         }
         self.phase = phase;
@@ -120,7 +124,9 @@ impl PartitionMachine {
     pub(crate) fn expire(&mut self, now: Instant) -> bool {
         match self.lifecycle {
             Lifecycle::Draining { until } if until <= now => {
-                self.phase = Phase::Cancelled;
+                if self.phase.is_running() {
+                    self.phase = Phase::Cancelled;
+                }
                 self.lifecycle = Lifecycle::Stopped;
                 true
             }
@@ -134,11 +140,18 @@ impl Phase {
     pub(crate) fn may_become(self, next: Self) -> bool {
         match (self, next) {
             (same, other) if same == other => true,
-            // Only running code can be cancelled, or have a record done that waits for its commit.
-            (from, Self::Cancelled | Self::WaitingForCommit) => from == Self::Running,
+            // Only running code can be cancelled.
+            (from, Self::Cancelled) => from == Self::Running,
+            // Only what has run can have a record out, or done and waiting for its commit.
+            (from, Self::AckOutstanding) => !matches!(from, Self::Idle | Self::WaitingForPrevious | Self::Cancelled),
+            (from, Self::AckedOutOfOrder) => from == Self::AckOutstanding,
+            (from, Self::WaitingForCommit) => matches!(from, Self::Running | Self::Producing | Self::AckOutstanding),
             // Only running code can fail; what a pause or a stall came upon goes on after it.
             (from, Self::RetrySleep | Self::Held) => {
-                from.is_running() || matches!(from, Self::Paused | Self::CommitStalled | Self::RetrySleep)
+                from.is_running()
+                    || matches!(from, Self::Paused | Self::CommitStalled | Self::RetrySleep)
+                    // A record that came back without being acknowledged.
+                    || matches!(from, Self::AckOutstanding | Self::AckedOutOfOrder)
             }
             // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
             // slot, and its record's fate is not decided.

@@ -39,6 +39,12 @@ pub enum Phase {
     Paused,
     /// `sync_commits`: the record is done and the broker has not acknowledged its commit yet.
     WaitingForCommit,
+    /// The handler has returned, and the record's `Acknowledgment` is still out.
+    AckOutstanding,
+    /// `async_acks`: the window of records that are handed out is full, and the oldest of them is not acknowledged.
+    AckedOutOfOrder,
+    /// `ack_mode = "at_most_once"`: the record's offset is being committed, and its handler starts when it is.
+    AtMostOnceCommit,
     /// The process was away for long: nothing starts until the group confirms the membership.
     WaitingForMembership,
     /// Commits have not got through for `max_commit_delay`: nothing is fed until they do.
@@ -47,7 +53,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a record meets them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Idle,
         Self::Queued,
         Self::WaitingForPrevious,
@@ -60,6 +66,9 @@ impl Phase {
         Self::DeadLetterWaiting,
         Self::Paused,
         Self::WaitingForCommit,
+        Self::AckOutstanding,
+        Self::AckedOutOfOrder,
+        Self::AtMostOnceCommit,
         Self::WaitingForMembership,
         Self::CommitStalled,
     ];
@@ -105,6 +114,9 @@ impl fmt::Display for Phase {
             Self::DeadLetterWaiting => "dead letter waiting",
             Self::Paused => "paused",
             Self::WaitingForCommit => "waiting for commit",
+            Self::AckOutstanding => "waiting for acknowledgement",
+            Self::AckedOutOfOrder => "acknowledged out of order",
+            Self::AtMostOnceCommit => "at-most-once commit",
             Self::WaitingForMembership => "waiting for membership",
             Self::CommitStalled => "commits stalled",
         })
@@ -178,6 +190,8 @@ enum Row {
     Parked,
     Runs,
     Cancelled,
+    /// The broker is being told that the record is behind us, before it is.
+    CommitsFirst,
 }
 
 impl Phase {
@@ -190,11 +204,14 @@ impl Phase {
             | Self::RetrySleep
             | Self::Producing
             | Self::WaitingForCommit
+            | Self::AckOutstanding
+            | Self::AckedOutOfOrder
             | Self::WaitingForMembership
             | Self::CommitStalled => Row::Waits,
             Self::Held | Self::DeadLetterWaiting | Self::Paused => Row::Parked,
             Self::Running => Row::Runs,
             Self::Cancelled => Row::Cancelled,
+            Self::AtMostOnceCommit => Row::CommitsFirst,
         }
     }
 
@@ -203,22 +220,27 @@ impl Phase {
         use Interrupt::{Fatal, HandlerTimeout, Lost, Pause, Revoke, SecondSignal, Seek, Stop};
         use Reaction::{Cancel, FinishFirst, LeaveBehind, LeaveNow, Park, Unaffected};
         match (self.row(), interrupt) {
-            // Running code is waited for where there is time, and cancelled where there is none.
-            (Row::Runs, Revoke | Stop | Seek | Pause) => FinishFirst,
+            // Running code is waited for where there is time, and cancelled where there is none. A record that is
+            // committed before it is handled is lost if it is then left: where there is time, its unit ends first,
+            // commit and handler.
+            (Row::Runs | Row::CommitsFirst, Revoke | Stop | Seek | Pause) => FinishFirst,
             (Row::Runs, Lost | SecondSignal | HandlerTimeout | Fatal) => Cancel,
 
             // What was cancelled already has no result to wait for.
             (Row::Cancelled, Revoke | Lost | Stop | SecondSignal | Seek | Fatal) => LeaveBehind,
 
             // Whatever waits leaves at once. It holds no slot; its record is not done and will be read again. Only a
-            // record that waits for its commit is done: the final commit covers it.
-            (Row::Waits | Row::Parked, Revoke | Lost | Stop | SecondSignal | Seek | Fatal) => LeaveNow,
+            // record that waits for its commit is done: the final commit covers it. Acknowledgements out in the wild are
+            // not waited for, unless `ack_drain` gives them time.
+            (Row::Waits | Row::Parked, Revoke | Stop | Seek)
+            | (Row::Waits | Row::Parked | Row::CommitsFirst, Lost | SecondSignal | Fatal) => LeaveNow,
 
             // A pause lets the timers and answers that are waited for come, and starts nothing after them.
             (Row::Waits, Pause) => Park,
 
             // A held record stays held. Only running code can time out.
-            (Row::Parked | Row::Cancelled, Pause | HandlerTimeout) | (Row::Waits, HandlerTimeout) => Unaffected,
+            (Row::Parked | Row::Cancelled, Pause | HandlerTimeout)
+            | (Row::Waits | Row::CommitsFirst, HandlerTimeout) => Unaffected,
         }
     }
 }

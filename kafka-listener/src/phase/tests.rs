@@ -21,6 +21,9 @@ producing                   leave  leave  leave  leave  leave  park   -      lea
 dead letter waiting         leave  leave  leave  leave  leave  -      -      leave
 paused                      leave  leave  leave  leave  leave  -      -      leave
 waiting for commit          leave  leave  leave  leave  leave  park   -      leave
+waiting for acknowledgement leave  leave  leave  leave  leave  park   -      leave
+acknowledged out of order   leave  leave  leave  leave  leave  park   -      leave
+at-most-once commit         finish leave  finish leave  finish finish -      leave
 waiting for membership      leave  leave  leave  leave  leave  park   -      leave
 commits stalled             leave  leave  leave  leave  leave  park   -      leave
 ";
@@ -41,7 +44,7 @@ fn every_interrupt_does_what_the_table_says() {
     let row = |phase: Phase| {
         let words: Vec<_> =
             Interrupt::ALL.iter().map(|interrupt| format!("{:6}", word(phase.on(*interrupt)))).collect();
-        format!("{phase:26}  {}", words.join(" ")).trim_end().to_owned()
+        format!("{phase:27} {}", words.join(" ")).trim_end().to_owned()
     };
     let rows: Vec<_> = Phase::ALL.into_iter().map(row).collect();
     assert_eq!(rows.join("\n"), TABLE.trim());
@@ -126,6 +129,29 @@ fn a_timed_out_handler_keeps_its_epoch() {
 }
 
 #[test]
+fn a_record_that_is_committed_before_it_is_handled_is_not_left_to_be_lost() {
+    let mut committing = machine(&[Phase::Queued, Phase::AtMostOnceCommit]);
+    assert_eq!(committing.interrupt(Interrupt::Revoke, SOON), Reaction::FinishFirst);
+    committing.enter(Phase::Running).unwrap();
+    committing.enter(Phase::Idle).unwrap();
+    assert!(committing.is_drained());
+
+    let mut late = machine(&[Phase::Queued, Phase::AtMostOnceCommit]);
+    late.interrupt(Interrupt::Stop, SOON);
+    assert!(late.expire(SOON));
+    assert!(late.is_drained() && late.enter(Phase::Running).is_err());
+}
+
+#[test]
+fn a_record_that_is_out_for_its_acknowledgement_is_not_waited_for() {
+    for phases in [&[Phase::AckOutstanding][..], &[Phase::AckOutstanding, Phase::AckedOutOfOrder]] {
+        let mut out = machine(&[&[Phase::Queued, Phase::Running][..], phases].concat());
+        assert_eq!(out.interrupt(Interrupt::Revoke, SOON), Reaction::LeaveNow);
+        assert!(out.is_drained());
+    }
+}
+
+#[test]
 fn a_drain_does_not_wait_for_a_handler_that_has_timed_out() {
     let mut running = machine(&[Phase::Queued, Phase::Running]);
     running.interrupt(Interrupt::Revoke, SOON);
@@ -161,17 +187,17 @@ proptest! {
     /// Whatever happens: an ended epoch stays ended and starts nothing, running code is never left without a trace,
     /// and a drain ends at its deadline.
     #[test]
-    fn an_ended_epoch_stays_ended(steps in proptest::collection::vec((0..21_usize, 0..2_000_u64), 0..60)) {
+    fn an_ended_epoch_stays_ended(steps in proptest::collection::vec((0..26_usize, 0..2_000_u64), 0..60)) {
         let mut machine = PartitionMachine::new();
         // Whether user code runs, as whoever started it knows.
         let mut runs = false;
         for (step, nanos) in steps {
             let (before, was_stopped) = (machine, machine.is_drained());
             let at = Instant::from_nanos(nanos);
-            match (Phase::ALL.get(step), Interrupt::ALL.get(step.wrapping_sub(12))) {
+            match (Phase::ALL.get(step), Interrupt::ALL.get(step.wrapping_sub(17))) {
                 (Some(phase), _) => {
                     let entered = machine.enter(*phase).is_ok();
-                    let started = *phase == Phase::Running && before.phase() != Phase::Running;
+                    let started = *phase == Phase::Running && !matches!(before.phase(), Phase::Running | Phase::AtMostOnceCommit);
                     prop_assert!(!(entered && started) || before.may_start());
                     // A worker says where its code is; it can only say what is so.
                     runs = if entered { phase.is_running() } else { runs };

@@ -9,7 +9,9 @@ use tokio::runtime::Handle;
 use tokio::signal;
 
 use super::{ListenerRegistry, ShutdownReport};
-use crate::config::{ConfigSource, Environment, Resolved, ResolvedListener, Sources, Value, resolve};
+use crate::config::{
+    AckMode, ConfigSource, Environment, ListenerSettings, Resolved, ResolvedListener, Sources, Value, resolve,
+};
 use crate::container::ListenerContainer;
 use crate::dead_letter::DeadLetters;
 use crate::definition::ListenerDefinition;
@@ -21,7 +23,7 @@ use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
-use crate::worker::{LeftBehind, ListenerContext, ListenerMetrics};
+use crate::worker::{LeftBehind, ListenerContext, ListenerMetrics, ManualAcks, Settling};
 
 /// What to run, made by [`ListenerRegistry::builder`]. Nothing is read or connected before [`start`] or [`run`].
 ///
@@ -296,12 +298,28 @@ fn container(
         codec: settings.codec,
         reads_headers,
         sync_commits: settings.sync_commits,
-        commits_each_record: settings.ack_mode == crate::config::AckMode::Record,
+        commits_each_record: settings.ack_mode == AckMode::Record,
+        settling: settling(&settings),
         attempts: settings.failures.limit_attempts().then(Mutex::default),
         metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
         left_behind: LeftBehind::default(),
     };
     ListenerContainer::new(settings, Arc::new(context), code.hooks, runtime)
+}
+
+/// What says that a record of this listener is done.
+fn settling(settings: &ListenerSettings) -> Settling {
+    match settings.ack_mode {
+        AckMode::Manual | AckMode::ManualImmediate => Settling::Acknowledgment {
+            acks: ManualAcks {
+                is_immediate: settings.ack_mode == AckMode::ManualImmediate,
+                is_unordered: settings.async_acks,
+            },
+            drain: settings.ack_drain,
+        },
+        AckMode::AtMostOnce => Settling::CommitFirst,
+        _ => Settling::Return,
+    }
 }
 
 fn check_states(states: &States, mut errors: Vec<String>, resolved: &Resolved) -> Result<(), Error> {

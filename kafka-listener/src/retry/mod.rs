@@ -26,7 +26,9 @@ pub(crate) struct RetryState {
     failed: u32,
     /// Those of this assignment: backoff starts fresh with each.
     failed_here: u32,
-    /// When the first of those failed.
+    /// Deliveries that ended in `nack`: no failures.
+    not_yet: u32,
+    /// When the first of those that failed here did.
     first_failed: Option<Instant>,
 }
 
@@ -52,7 +54,12 @@ impl RetryState {
 
     /// The number of the delivery that is under way or next, from 1.
     pub(crate) fn attempt(self) -> u32 {
-        self.failed.saturating_add(1)
+        self.failed.saturating_add(self.not_yet).saturating_add(1)
+    }
+
+    /// Counts a delivery that is to be made again and did not fail.
+    pub(crate) fn not_yet(&mut self) {
+        self.not_yet = self.not_yet.saturating_add(1);
     }
 
     /// How many deliveries have failed.

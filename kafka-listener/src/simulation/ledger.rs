@@ -29,6 +29,8 @@ pub(super) enum Anomaly {
     Overlap,
     /// A record was started for a partition that the group had given away.
     StartWithoutAssignment,
+    /// An acknowledgement was taken for one that counts although its epoch is over.
+    LateAck,
     /// Records were fed although commits had not got through for too long.
     FedWhileStalled,
     /// Retention took records that nobody reported.

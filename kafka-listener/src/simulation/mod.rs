@@ -35,6 +35,22 @@ enum Bug {
     NoOwnership,
     FedWhileStalled,
     LogResetDropped,
+    /// The record that is acknowledged counts as the last one done, whatever is open before it.
+    AcksPassOpenRecords,
+    /// An acknowledgement counts after the end of its epoch.
+    LateAcksCount,
+    /// A record whose acknowledgement is dropped is never delivered again.
+    DroppedAcksForgotten,
+}
+
+/// What says that a record is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settling {
+    Return,
+    /// Its acknowledgement, which the next record waits for.
+    Acks,
+    /// The same, and records do not wait.
+    AsyncAcks,
 }
 
 #[derive(Debug)]
@@ -48,6 +64,7 @@ struct Scenario {
     /// Handlers fail in so many of thousand runs.
     failures: u64,
     parallel: usize,
+    settling: Settling,
     slots: Option<usize>,
     partitions: usize,
     policy: CommitPolicy,
@@ -61,7 +78,12 @@ struct Scenario {
 impl Scenario {
     fn draw(rng: &mut Rng, bug: Bug) -> Self {
         let calm = rng.chance(200);
-        let parallel = rng.pick(&[1, 1, 1, 3]);
+        let settling = match bug {
+            Bug::AcksPassOpenRecords => Settling::AsyncAcks,
+            Bug::LateAcksCount | Bug::DroppedAcksForgotten => rng.pick(&[Settling::Acks, Settling::AsyncAcks]),
+            _ => rng.pick(&[Settling::Return, Settling::Return, Settling::Acks, Settling::AsyncAcks]),
+        };
+        let parallel = if settling == Settling::Return { rng.pick(&[1, 1, 1, 3]) } else { 1 };
         let session_timeout = Duration::from_millis(1_500);
         Self {
             bug,
@@ -70,6 +92,7 @@ impl Scenario {
             faults: !calm && rng.chance(700),
             failures: if parallel == 1 { rng.pick(&[0, 30, 150]) } else { 0 },
             parallel,
+            settling,
             slots: rng.pick(&[None, None, Some(1), Some(2)]),
             partitions: usize::try_from(rng.below(1..5)).unwrap(),
             policy: CommitPolicy {
@@ -108,17 +131,22 @@ impl Scenario {
         }
     }
 
+    /// Whether records of a partition become done in the order of their offsets.
+    fn is_in_order(&self) -> bool {
+        self.parallel == 1 && self.settling != Settling::AsyncAcks
+    }
+
     /// How old finished work can be that a death repeats when commits never fail: it waits for the interval or for
     /// the commit before it, then for its own commit, and for the poll loop's turns.
     fn repeat_window(&self) -> Option<Duration> {
         let round_trip = Duration::from_millis(30);
         let interval = match self.policy.ack_mode {
-            AckMode::Record => Duration::ZERO,
-            AckMode::Batch => self.policy.commit_interval,
+            AckMode::Record | AckMode::ManualImmediate | AckMode::AtMostOnce => Duration::ZERO,
+            AckMode::Batch | AckMode::Manual => self.policy.commit_interval,
             AckMode::Time | AckMode::CountTime => self.policy.ack_time,
             AckMode::Count => return None,
         };
-        (self.calm && self.parallel == 1).then(|| interval.max(round_trip) + round_trip + self.longest_step * 3)
+        (self.calm && self.is_in_order()).then(|| interval.max(round_trip) + round_trip + self.longest_step * 3)
     }
 }
 
@@ -267,6 +295,7 @@ impl World {
             member.frozen_until = member.frozen_until.map(|_| self.now);
             member.resume()?;
             member.retry_held(&topic_partitions)?;
+            member.hurry_acks(self.now);
         }
         Ok(())
     }
@@ -384,6 +413,9 @@ fn broken_variants_are_convicted() {
     convicts(Bug::NoFence, &[Anomaly::StartWithoutAssignment]);
     convicts(Bug::NoOwnership, &[Anomaly::Overlap]);
     convicts(Bug::FedWhileStalled, &[Anomaly::FedWhileStalled]);
+    convicts(Bug::AcksPassOpenRecords, &[Anomaly::Premature]);
+    convicts(Bug::LateAcksCount, &[Anomaly::Duplicate, Anomaly::LateAck, Anomaly::OrderInversion]);
+    convicts(Bug::DroppedAcksForgotten, &[Anomaly::Stuck]);
     convicts(Bug::LogResetDropped, &[Anomaly::Stuck, Anomaly::Premature]);
 }
 
@@ -395,6 +427,7 @@ fn a_refused_partition_does_not_hold_up_the_commits_of_the_others() {
         let mut scenario = Scenario::draw(&mut rng, Bug::None);
         (scenario.partitions, scenario.calm, scenario.faults, scenario.failures) = (4, true, false, 0);
         (scenario.policy.ack_mode, scenario.slots) = (rng.pick(&[AckMode::Batch, AckMode::Record]), None);
+        scenario.settling = Settling::Return;
         let refused = usize::try_from(rng.below(0..4)).unwrap();
         let mut world = World::of(scenario, rng, true);
         world.broker.refused = Some(refused);

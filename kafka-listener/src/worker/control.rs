@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, O
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::acks::AckDesk;
+use super::requests::{HeldAnswer, HeldDecision, WorkerRequest};
 use crate::clock::Instant;
-use crate::failure::ErrorClass;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
 use crate::offset_tracker::next_offset_after;
@@ -87,55 +88,13 @@ pub(crate) struct PartitionControl {
     /// Whether `request` holds one: the poll loop looks at this on every turn.
     requested: AtomicBool,
 
+    /// Written by the worker: the record whose offset is to be committed before its handler starts.
+    commit_first: AtomicI64,
+    /// Acknowledgements that are out, in the modes that have them.
+    pub(super) acks: AckDesk,
+
     ready: Arc<Ready>,
     waker: Arc<Waker>,
-}
-
-/// An operator's decision about a held record, and where the answer goes.
-#[derive(Debug)]
-pub(crate) struct HeldDecision {
-    pub(crate) action: HeldAction,
-    pub(crate) answer: oneshot::Sender<HeldAnswer>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeldAction {
-    Retry,
-    /// Skip the record at this offset and no other.
-    Skip {
-        offset: i64,
-    },
-    /// Publish the record at this offset as a dead letter, and no other.
-    DeadLetter {
-        offset: i64,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeldAnswer {
-    Done {
-        offset: i64,
-    },
-    NotHeld,
-    /// The log cannot be read there: there is no record to publish.
-    Unreadable {
-        held: i64,
-    },
-    /// Another record is on hold by now.
-    OtherRecord {
-        held: i64,
-    },
-}
-
-/// What only the poll loop can do for a worker.
-#[derive(Debug)]
-pub(crate) enum WorkerRequest {
-    /// Read the partition again from this offset, in this epoch.
-    ReadFrom(i64),
-    /// Read on behind what cannot be read at this offset.
-    SkipUnreadable { offset: i64 },
-    /// The listener cannot go on: `on_failure = "stop"`.
-    Fail { offset: i64, class: ErrorClass, error: Arc<str> },
 }
 
 impl PartitionControl {
@@ -168,6 +127,8 @@ impl PartitionControl {
             decision: Mutex::new(None),
             requested: AtomicBool::new(false),
             request: Mutex::new(None),
+            commit_first: AtomicI64::new(NO_OFFSET),
+            acks: AckDesk::default(),
             ready,
             waker,
         }
@@ -204,6 +165,10 @@ impl PartitionControl {
             self.cancelled_at.store(now.as_nanos(), Ordering::Release);
             self.cancel.cancel();
         }
+        // Where a commit follows, acknowledgements count until then.
+        if !matches!(interrupt, Interrupt::Revoke | Interrupt::Stop) {
+            self.close_acks();
+        }
     }
 
     /// Ends the worker now: the time for what runs is up.
@@ -220,6 +185,12 @@ impl PartitionControl {
         offset(self.done.load(Ordering::Acquire))
     }
 
+    /// The offset of the record that is to be committed before it is handled, while its handler has not ended.
+    pub(crate) fn committed_first(&self) -> Option<i64> {
+        let done = self.last_done();
+        offset(self.commit_first.load(Ordering::Acquire)).filter(|first| done.is_none_or(|done| done < *first))
+    }
+
     pub(crate) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Acquire)
     }
@@ -232,6 +203,10 @@ impl PartitionControl {
     /// Asks to be woken when credits come back. The caller looks at the credits once more afterwards.
     pub(crate) fn starve(&self) {
         self.starved.store(true, Ordering::SeqCst);
+        if self.phase() == Phase::AckOutstanding {
+            // The window is full, which is a phase of its own.
+            self.changed.notify_one();
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -241,6 +216,7 @@ impl PartitionControl {
     pub(crate) fn acknowledged(&self, committed: i64) {
         self.committed.store(committed, Ordering::Release);
         self.changed.notify_one();
+        self.acks.answered();
     }
 
     pub(crate) fn set_position(&self, position: i64) {
@@ -328,6 +304,22 @@ impl PartitionControl {
         // One writer: no read-modify-write is needed.
         self.finished.store(self.finished.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.done.store(offset, Ordering::Release);
+    }
+
+    /// Publishes that `records` more are done, the last of them at `offset`, and with them everything before it.
+    pub(super) fn finish_through(&self, offset: i64, records: u64) {
+        self.finished.store(self.finished.load(Ordering::Relaxed) + records, Ordering::Relaxed);
+        self.done.store(offset, Ordering::Release);
+    }
+
+    /// Asks for a commit of the record at `offset` before its handler starts.
+    pub(super) fn commit_first(&self, offset: i64) {
+        self.commit_first.store(offset, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::SeqCst)
     }
 
     /// Gives the credits of one hand-over back.

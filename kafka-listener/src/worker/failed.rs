@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::control::{HeldAction, HeldAnswer, HeldDecision, WorkerRequest, gate};
+use super::control::gate;
 use super::guarded::{Guarded, panic_text};
-use super::{WorkerContext, stopped};
+use super::requests::{HeldAction, HeldAnswer, HeldDecision, WorkerRequest};
+use super::{Settling, WorkerContext, stopped};
 use crate::clock::Instant;
 use crate::config::{OnCorrupt, OnFailure};
 use crate::error_handler::FailedDelivery;
@@ -75,7 +76,7 @@ impl WorkerContext {
         self.remember(offset, *retry);
         self.control.set_attempt(attempt, Some(Arc::clone(&text)));
         let Some(decision) = self.decide(record, attempt, error, decision).await else { return Next::Leave };
-        match decision {
+        match self.listener.settling.permitted(decision) {
             Decision::RetryAfter(delay) => {
                 self.log_retry(offset, attempt, delay, error.class(), &text);
                 listener.metrics.retried();
@@ -165,6 +166,22 @@ impl WorkerContext {
         }
     }
 
+    /// Whether a record whose handler failed had been acknowledged before: that stands, as its offset may be committed by
+    /// now. An acknowledgement that is still out comes too late from here on.
+    pub(super) fn is_acknowledged(&self, offset: i64, error: &ListenerError) -> bool {
+        if !matches!(self.listener.settling, Settling::Acknowledgment { .. }) || self.control.fail_delivery(offset) {
+            return false;
+        }
+        self.listener.metrics.failed();
+        tracing::error!(
+            listener = %self.listener.id, topic = self.control.topic_partition.topic(),
+            partition = self.control.topic_partition.partition(), offset,
+            class = %error.class(), error = %describe(error),
+            "the handler failed after it had acknowledged the record, which stays acknowledged"
+        );
+        true
+    }
+
     /// The log cannot be read at this place: everything before it is done by now. `false`: the worker has to leave.
     pub(super) async fn unreadable(&self, error: &PartitionError) -> bool {
         let listener = &*self.listener;
@@ -248,7 +265,7 @@ impl WorkerContext {
     }
 
     /// A retry sleep: ends early when the worker has to leave.
-    async fn sleep(&self, delay: Duration) -> Next {
+    pub(super) async fn sleep(&self, delay: Duration) -> Next {
         self.control.enter(Phase::RetrySleep);
         tokio::select! {
             biased;
@@ -260,7 +277,10 @@ impl WorkerContext {
     /// The record at `offset` is done with, though not handled.
     pub(super) fn past(&self, offset: i64) {
         self.control.set_attempt(0, None);
-        self.control.finish(offset);
+        match self.listener.settling {
+            Settling::Acknowledgment { acks, .. } => self.control.pass_over(offset, acks),
+            Settling::Return | Settling::CommitFirst => self.control.finish(offset),
+        }
         self.control.wake_loop();
     }
 

@@ -25,6 +25,7 @@ pub(crate) struct ListenerMetrics {
     over_time: Counter,
     process: Histogram,
     possibly_repeated: Counter,
+    possibly_lost: Counter,
     lost_to_retention: Counter,
     drain_timeouts: Counter,
     left_behind: Gauge,
@@ -64,6 +65,7 @@ pub(crate) struct Totals {
     pub(crate) dead_lettered: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) possibly_repeated: AtomicU64,
+    pub(crate) possibly_lost: AtomicU64,
     pub(crate) lost_to_retention: AtomicU64,
     pub(crate) rebalances: AtomicU64,
 }
@@ -96,6 +98,7 @@ impl ListenerMetrics {
             over_time: counter!("kafka_listener_handlers_over_time_total", &labels),
             process: histogram!("kafka_listener_process_seconds", &labels),
             possibly_repeated: counter!("kafka_listener_possibly_repeated_total", &labels),
+            possibly_lost: counter!("kafka_listener_possibly_lost_total", &labels),
             lost_to_retention: counter!("kafka_listener_records_lost_to_retention_total", &labels),
             drain_timeouts: counter!("kafka_listener_revoke_drain_timeouts_total", &labels),
             left_behind: gauge!("kafka_listener_left_behind_handlers", &labels),
@@ -166,6 +169,12 @@ impl ListenerMetrics {
     pub(crate) fn possibly_repeated(&self, records: u64) {
         self.possibly_repeated.increment(records);
         self.totals.possibly_repeated.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Committed before they were handled, and not handled to their end.
+    pub(crate) fn possibly_lost(&self, records: u64) {
+        self.possibly_lost.increment(records);
+        self.totals.possibly_lost.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(crate) fn lost_to_retention(&self, records: u64) {

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of librdkafka and never commits: it publishes what is done and the poll loop commits it.
 
+mod acks;
 mod control;
 mod dead_letter;
 mod failed;
@@ -10,8 +11,10 @@ mod guarded;
 mod left_behind;
 mod membership;
 mod metrics;
+mod requests;
 mod run;
 mod timer;
+mod unordered;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,16 +27,18 @@ use tokio::sync::mpsc;
 use failed::Next;
 use timer::HandlerTimer;
 
-pub(crate) use control::{HeldAction, HeldAnswer, HeldDecision, PartitionControl, WorkerRequest, gate};
+pub(crate) use acks::{AckSlot, ManualAcks};
+pub(crate) use control::{PartitionControl, gate};
 pub(crate) use left_behind::{LeftBehind, LeftBehindUnit};
 pub(crate) use membership::Membership;
 pub(crate) use metrics::{ConsumerGauges, ListenerMetrics, Load, number};
+pub(crate) use requests::{HeldAction, HeldAnswer, HeldDecision, WorkerRequest};
 pub(crate) use run::ErasedHandler;
 pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
-use crate::config::{Codec, FailurePolicies, OnCorrupt};
+use crate::config::{Codec, FailurePolicies, OnCorrupt, OnFailure};
 use crate::dead_letter::DeadLetters;
 use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
@@ -43,7 +48,7 @@ use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
 use crate::producer::Producer;
 use crate::record::RecordBatch;
-use crate::retry::AttemptMemory;
+use crate::retry::{AttemptMemory, Decision};
 use crate::slots::{Slots, WorkPermit};
 use crate::state::States;
 
@@ -69,10 +74,33 @@ pub(crate) struct ListenerContext {
     pub(crate) sync_commits: bool,
     /// `ack_mode = "record"`: the poll loop is woken after each record.
     pub(crate) commits_each_record: bool,
+    pub(crate) settling: Settling,
     /// Taken by workers when a record fails or is got past, never across an await; `None` where nothing limits attempts.
     pub(crate) attempts: Option<Mutex<AttemptMemory>>,
     pub(crate) metrics: ListenerMetrics,
     pub(crate) left_behind: LeftBehind,
+}
+
+impl ListenerContext {
+    /// Whether a commit is asked for as soon as there is something to commit, whatever the interval.
+    pub(crate) fn commits_at_once(&self) -> bool {
+        match self.settling {
+            Settling::Return => self.commits_each_record,
+            Settling::Acknowledgment { acks, .. } => acks.is_immediate,
+            Settling::CommitFirst => true,
+        }
+    }
+}
+
+/// What says that a record is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// Its handler's return.
+    Return,
+    /// Its `Acknowledgment`; a worker that has to leave waits for those that are out for as long as `drain` says.
+    Acknowledgment { acks: ManualAcks, drain: Option<Duration> },
+    /// The commit that comes before its handler.
+    CommitFirst,
 }
 
 /// What one worker has for itself.
@@ -143,6 +171,9 @@ async fn live(
         control,
         membership,
     };
+    if context.listener.settling.is_unordered() {
+        return context.live_unordered(hand_overs).await;
+    }
     loop {
         context.control.enter(Phase::Idle);
         let hand_over = tokio::select! {
@@ -175,6 +206,24 @@ async fn stopped(control: &PartitionControl) {
     }
 }
 
+impl Settling {
+    /// A record that was committed before it was handled cannot be tried again or held, whoever asks for it.
+    fn permitted(self, decision: Decision) -> Decision {
+        match decision {
+            Decision::RetryAfter(_) | Decision::Exhausted(OnFailure::Hold | OnFailure::DeadLetter)
+                if self == Self::CommitFirst =>
+            {
+                Decision::Exhausted(OnFailure::Skip)
+            }
+            decision => decision,
+        }
+    }
+
+    fn is_unordered(self) -> bool {
+        matches!(self, Self::Acknowledgment { acks: ManualAcks { is_unordered: true, .. }, .. })
+    }
+}
+
 impl WorkerContext {
     /// Whether the handler that began at `began`, and awaits, has had its time. Blocking code cannot be cancelled, and
     /// its record must not be delivered beside it: it is waited for.
@@ -203,7 +252,14 @@ impl WorkerContext {
         let go_on = loop {
             let from = index.load(Ordering::Relaxed);
             let attempt = if from == retried { retry.attempt() } else { 1 };
-            let unit = Unit { batch, index: &index, attempt, context: self };
+            let unit = Unit {
+                batch,
+                index: &index,
+                until: batch.records.len(),
+                yields_to_returned: false,
+                attempt,
+                context: self,
+            };
             let end = tokio::select! {
                 biased;
                 () = self.control.cancelled() => break false,
@@ -221,8 +277,19 @@ impl WorkerContext {
                         break false;
                     }
                 }
+                RunEnd::NotYet(delay) => {
+                    retry.not_yet();
+                    self.listener.metrics.retried();
+                    if self.sleep(delay).await == Next::Leave {
+                        break false;
+                    }
+                }
                 RunEnd::Failed(error) => {
-                    let next = self.failed(batch, at, &mut retry, &error).await;
+                    let next = if self.is_acknowledged(batch.records[at].offset, &error) {
+                        Next::Onwards
+                    } else {
+                        self.failed(batch, at, &mut retry, &error).await
+                    };
                     drop_guarded(error);
                     match next {
                         Next::Again => {}
@@ -294,15 +361,35 @@ impl WorkerContext {
     /// has to leave.
     pub(crate) async fn wait_for_commit(&self, offset: i64) {
         self.control.wake_loop();
-        if !self.listener.sync_commits {
-            return;
+        if self.listener.sync_commits {
+            self.wait_for_answer(offset).await;
         }
+    }
+
+    /// Waits until the commit behind `offset` is acknowledged, or the worker has to leave.
+    pub(crate) async fn wait_for_answer(&self, offset: i64) {
         self.permit.give_back_slot();
         self.control.enter(Phase::WaitingForCommit);
         while self.control.committed().is_none_or(|committed| committed <= offset)
             && self.control.gates() & gate::STOP == 0
         {
             self.control.changed().await;
+        }
+        self.control.enter(Phase::Running);
+    }
+
+    /// `ack_mode = "at_most_once"`: waits until the record is committed and there is a slot for it. A gate that closes
+    /// meanwhile lets it through, since a committed record that is left is lost; whoever cancels the worker says so.
+    pub(crate) async fn commit_first(&self, offset: i64) {
+        self.permit.give_back_slot();
+        self.control.at(offset);
+        self.control.commit_first(offset);
+        self.control.enter(Phase::AtMostOnceCommit);
+        while self.control.committed().is_none_or(|committed| committed <= offset) {
+            self.control.changed().await;
+        }
+        if !self.permit.renew_slot() {
+            self.permit.wait_for_slot().await;
         }
         self.control.enter(Phase::Running);
     }

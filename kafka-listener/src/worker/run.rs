@@ -2,6 +2,8 @@
 //!
 //! Type erasure happens here, once per hand-over. What becomes of a failure is decided elsewhere.
 
+mod one_by_one;
+
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -19,8 +21,9 @@ use crate::failure::{ErrorClass, ListenerError};
 use crate::interceptor::Interceptors;
 use crate::phase::Phase;
 use crate::record::{Delivery, RecordBatch, RecordContext};
-use crate::worker::WorkerContext;
 use crate::worker::guarded::{Guarded, panic_text};
+use crate::worker::metrics::Tally;
+use crate::worker::{Settling, WorkerContext};
 
 /// A worker gives way to other tasks at least this often, also when its handler never awaits.
 const LONGEST_RUN: Duration = Duration::from_millis(1);
@@ -46,6 +49,10 @@ pub(crate) struct Unit<'u> {
     pub(crate) batch: &'u RecordBatch,
     /// Where to begin; then the record being handled. Read by the worker when the run is cut short.
     pub(crate) index: &'u AtomicUsize,
+    /// The first record that is not to be delivered any more.
+    pub(crate) until: usize,
+    /// Whether records that came back unacknowledged go first.
+    pub(crate) yields_to_returned: bool,
     /// Attempt of the first record; the ones after it are at their first.
     pub(crate) attempt: u32,
     pub(crate) context: &'u WorkerContext,
@@ -57,6 +64,8 @@ pub(crate) enum RunEnd {
     Completed,
     /// A gate closed, or the membership is in doubt; the record at the index was not started.
     Interrupted,
+    /// The record at the index is to be delivered again after this long: `nack`.
+    NotYet(Duration),
     /// The record at the index failed.
     Failed(ListenerError),
 }
@@ -67,7 +76,10 @@ trait RunBatch: Send + Sync {
 
 impl<H: Handler> RunBatch for H {
     fn run<'u>(&'u self, unit: Unit<'u>) -> Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>> {
-        Box::pin(run(self, unit))
+        match unit.context.listener.settling {
+            Settling::Return => Box::pin(run(self, unit)),
+            Settling::Acknowledgment { .. } | Settling::CommitFirst => Box::pin(one_by_one::run(self, unit)),
+        }
     }
 }
 
@@ -85,7 +97,7 @@ impl ErasedHandler {
 }
 
 async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
-    let Unit { batch, index, attempt, context } = unit;
+    let Unit { batch, index, attempt, context, .. } = unit;
     let WorkerContext { control, permit, membership, listener, .. } = context;
     let mut delivery = Delivery {
         listener: &listener.id,
@@ -97,6 +109,8 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         codec: listener.codec,
         filtered: AtomicBool::new(false),
         permit,
+        ack: None,
+        ack_taken: AtomicBool::new(false),
     };
     let mut tally = listener.metrics.tally();
     let mut now = Instant::now();
@@ -118,26 +132,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
         control.at(record.offset);
         let record_context = RecordContext::new(batch, at, &delivery);
-        let outcome = match record_context.payload() {
-            Some(payload) if payload.len() as u64 > listener.max_payload => {
-                Err(too_large(payload.len(), listener.max_payload))
-            }
-            _ => {
-                let mut handling = pin!(call(handler, &listener.interceptors, record_context));
-                std::future::poll_fn(|task| {
-                    let poll = handling.as_mut().poll(task);
-                    if poll.is_pending() {
-                        // It may await for long: what was handled before shows meanwhile.
-                        tally.flush();
-                        if context.poll_timeout(now, task) {
-                            return Poll::Ready(Err(context.timed_out()));
-                        }
-                    }
-                    poll
-                })
-                .await
-            }
-        };
+        let outcome = handle(handler, record_context, context, now, &mut tally).await;
         let ended = Instant::now();
         if H::FILTERS && delivery.filtered.swap(false, Ordering::Relaxed) {
             tally.filtered();
@@ -165,6 +160,35 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
     }
     RunEnd::Completed
+}
+
+/// Handles one record, unless it is too large.
+async fn handle<H: Handler>(
+    handler: &H,
+    record: RecordContext<'_>,
+    context: &WorkerContext,
+    began: Instant,
+    tally: &mut Tally<'_>,
+) -> Result<(), ListenerError> {
+    let max_payload = context.listener.max_payload;
+    match record.payload() {
+        Some(payload) if payload.len() as u64 > max_payload => Err(too_large(payload.len(), max_payload)),
+        _ => {
+            let mut handling = pin!(call(handler, &context.listener.interceptors, record));
+            std::future::poll_fn(|task| {
+                let poll = handling.as_mut().poll(task);
+                if poll.is_pending() {
+                    // It may await for long: what was handled before shows meanwhile.
+                    tally.flush();
+                    if context.poll_timeout(began, task) {
+                        return Poll::Ready(Err(context.timed_out()));
+                    }
+                }
+                poll
+            })
+            .await
+        }
+    }
 }
 
 /// Calls the handler, inside a span if anybody listens to it.

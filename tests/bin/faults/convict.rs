@@ -8,7 +8,7 @@ use support::checker::Anomaly;
 
 use super::nemesis::Row;
 use super::run::name_of;
-use super::service::{Engine, Sabotage};
+use super::service::{Acks, Engine, Sabotage};
 use super::{Options, judge, say};
 
 /// Long enough for a dozen disturbances.
@@ -60,6 +60,7 @@ fn setting(how: Sabotage, seed: u64) -> Options {
         partitions: 6,
         rate: 600,
         engine: Engine::Listener,
+        acks: Acks::Return,
         sabotage: None,
         work_ms: 5,
         block: false,

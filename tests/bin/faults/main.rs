@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::nemesis::Row;
-use self::service::{Engine, MemberArguments, Sabotage};
+use self::service::{Acks, Engine, MemberArguments, Sabotage};
 
 /// Disturbs the members of a group at random and judges what became of their records.
 #[derive(Debug, Parser)]
@@ -76,6 +76,9 @@ struct Options {
     /// What runs the handlers; all but `listener` are there to see whether the harness can tell.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     engine: Engine,
+    /// What says that a record is done; all but `return` need `--set listener.ack_mode=manual` or `manual_immediate`.
+    #[arg(long, value_enum, default_value_t = Acks::Return)]
+    acks: Acks,
     /// What is broken in the library on purpose.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,

@@ -115,6 +115,7 @@ impl Run {
         let session = format!("listener.session_timeout={SESSION}ms");
         member_options = member_options.with(["--work-ms", &options.work_ms.to_string(), "--set", &session]);
         member_options = member_options.with(["--engine", &name_of(&options.engine)]);
+        member_options = member_options.with(["--acks", &name_of(&options.acks)]);
         if let Some(how) = options.sabotage {
             member_options = member_options.with(["--sabotage", &name_of(&how)]);
         }

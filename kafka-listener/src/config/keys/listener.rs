@@ -5,10 +5,15 @@ use super::group::{
     GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL, ON_STUCK,
     PARTITION_ASSIGNMENT_STRATEGY,
 };
+pub(crate) use super::limits::LIMITS;
 use super::{KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
 const HOUR: u64 = 3_600_000;
+
+/// Values of `ack_mode`.
+pub(crate) static ACK_MODES: &[&str] =
+    &["batch", "record", "time", "count", "count_time", "manual", "manual_immediate", "at_most_once"];
 
 /// `[listener]`, `[container_factories.NAME]` and `[listeners.ID]`.
 pub(crate) static LISTENER: &[Key] = &[
@@ -115,10 +120,11 @@ pub(crate) static LISTENER: &[Key] = &[
     },
     Key {
         name: "ack_mode",
-        kind: Kind::Choice(&["batch", "record", "time", "count", "count_time"]),
+        kind: Kind::Choice(ACK_MODES),
         default: Some("batch"),
         default_from: "Spring's",
-        doc: "When finished records are committed.",
+        doc: "When finished records are committed. `manual` and `manual_immediate` belong to listeners that take an \
+              `Acknowledgment`; `at_most_once` commits a record before it is handled, and drops it if it fails.",
         spring: "listener.ack-mode",
         attribute: true,
         ..KEY
@@ -151,11 +157,30 @@ pub(crate) static LISTENER: &[Key] = &[
         ..KEY
     },
     Key {
+        name: "async_acks",
+        kind: Kind::Boolean,
+        default: Some("false"),
+        default_from: "Spring's; the order of a partition is given up by name only",
+        doc: "With `ack_mode = \"manual\"` or `\"manual_immediate\"`: records start before those ahead of them are \
+              acknowledged, as many as `limits` allow. The committed offset stays at the oldest that is not.",
+        spring: "listener.async-acks",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "ack_drain",
+        kind: Kind::Duration { min: 1, max: HOUR },
+        default_from: "acknowledgements that are out are not waited for",
+        doc: "With `ack_mode = \"manual\"` or `\"manual_immediate\"`: how long a revocation or a stop waits for \
+              acknowledgements that are out, within its own budget.",
+        ..KEY
+    },
+    Key {
         name: "commit_interval",
         kind: Kind::Duration { min: 0, max: HOUR },
         default: Some("100ms"),
         default_from: "what a crash repeats at most, against ten commits per second and partition",
-        doc: "Least time between two commits of `ack_mode = \"batch\"`.",
+        doc: "Least time between two commits of `ack_mode = \"batch\"` and `\"manual\"`.",
         ..KEY
     },
     Key {
@@ -359,34 +384,6 @@ pub(crate) static LISTENER: &[Key] = &[
               attribute a list of `\"name=value\"`.",
         spring: "consumer.properties",
         attribute: true,
-        ..KEY
-    },
-];
-
-/// `limits`.
-pub(crate) static LIMITS: &[Key] = &[
-    Key {
-        name: "in_flight_records",
-        kind: Kind::Integer { min: 1, max: 10_000_000 },
-        default: Some("4096"),
-        default_from: "several hand-overs of `max_poll_records`",
-        doc: "Records handed over and not finished.",
-        ..KEY
-    },
-    Key {
-        name: "in_flight_bytes",
-        kind: Kind::Size { min: 1, max: 1 << 40 },
-        default: Some("4MiB"),
-        default_from: "as many records of 1 KiB",
-        doc: "The same in bytes; one record always passes.",
-        ..KEY
-    },
-    Key {
-        name: "max_payload",
-        kind: Kind::Size { min: 1, max: 1 << 40 },
-        default: Some("64MiB"),
-        default_from: "far above the 1 MiB that brokers take by default",
-        doc: "A larger payload is not decoded: class `too_large` of `on_failure`.",
         ..KEY
     },
 ];

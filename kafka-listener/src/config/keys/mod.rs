@@ -5,6 +5,7 @@
 mod failures;
 mod group;
 mod kafka;
+mod limits;
 pub(crate) mod listener;
 
 pub(crate) use kafka::{KAFKA, PRODUCER, SASL, TLS};

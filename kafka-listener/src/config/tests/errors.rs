@@ -108,6 +108,9 @@ fn contradictions() {
         "[listener]\ngroup_remote_assignor = 'uniform'\nleave_on_stop = true",
         "[listeners.reserve_stock]\ngroup_protocol = 'consumer'\ngroup_instance_id = 'pod'\nleave_on_stop = true",
         "[listener]\nshared_group = true\ngroup_instance_id = 'pod'\n[listeners.reserve_stock]\ngroup_id = 'order-service'",
+        "[listeners.reserve_stock]\nack_mode = 'at_most_once'\nretry.attempts = 3\non_failure = 'hold'",
+        "[listener]\nack_mode = 'at_most_once'\non_failure = { default = 'skip', decode = 'hold' }",
+        "[listener]\nasync_acks = true\nack_drain = '2s'",
         "[listener]\ngroup_id = 'all'\n[listeners.reserve_stock]\ngroup_id = 'order-service'",
         "[listener]\nshared_group = true\n[listeners.reserve_stock]\ngroup_id = 'order-service'\nshared_group = false",
     ]));

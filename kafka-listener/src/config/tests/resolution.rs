@@ -351,6 +351,17 @@ fn a_listener_that_does_not_run_is_not_asked_for_its_settings() {
 }
 
 #[test]
+fn at_most_once_tries_once_and_skips_whatever_the_shared_settings_say() {
+    let toml =
+        "[listener]\nretry.attempts = 5\non_failure = 'hold'\n[listeners.reserve_stock]\nack_mode = 'at_most_once'";
+    let resolved = resolved(&sources(toml));
+    let failures: Vec<_> = resolved.listeners.iter().map(|one| one.settings.failures.default).collect();
+    assert_eq!((failures[0].retry.attempts, failures[0].action), (Some(5), OnFailure::Hold));
+    assert_eq!((failures[1].retry.attempts, failures[1].action), (Some(1), OnFailure::Skip));
+    assert_eq!(resolved.listeners[1].notes.len(), 2);
+}
+
+#[test]
 fn a_listener_found_and_registered_runs_once() {
     let twice: Vec<_> = shop().into_iter().chain(shop()).collect();
     assert_eq!(ids(&resolve(&sources(""), &twice).unwrap()), ["request_payment", "reserve_stock"]);

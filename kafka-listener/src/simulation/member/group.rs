@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{Assigned, Member, Stage, Surroundings, Then};
 use crate::commit::{CommitEvent, Serial, code};
-use crate::offset_tracker::{CommitOffset, OffsetTracker};
+use crate::offset_tracker::{AckWindow, CommitOffset, OffsetTracker};
 use crate::phase::{Interrupt, PartitionMachine};
 use crate::retry::RetryState;
 use crate::simulation::broker::GroupState;
@@ -90,6 +90,7 @@ impl Member {
                 return broken(Anomaly::IllegalState, "a new epoch began while a record of the old one ran");
             }
             world.ledger.ended(old.id, End::Unacknowledged(None));
+            self.close_window(old.id, old.window, world.scenario);
         }
         let committed = world.broker.committed[partition].filter(|_| !is_reset);
         self.coordinator.assign(topic_partition.clone(), self.last_epoch, committed.map(CommitOffset::at));
@@ -107,6 +108,9 @@ impl Member {
             retry: RetryState::new(),
             queue: VecDeque::new(),
             runs: Vec::new(),
+            window: AckWindow::default(),
+            delivered: None,
+            later: Vec::new(),
             retry_at: None,
             held: false,
             failed: None,
@@ -130,6 +134,8 @@ impl Member {
             world.ledger.ended(assigned.id, End::Unacknowledged(acknowledged));
             self.coordinator.remove(topic_partition);
             self.zombies.extend(assigned.zombies(partition));
+            let window = std::mem::take(&mut assigned.window);
+            self.close_window(assigned.id, window, world.scenario);
         }
         self.id += 1_000;
         self.generation = 0;

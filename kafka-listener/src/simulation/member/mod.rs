@@ -1,5 +1,6 @@
 //! A model of one process with one consumer, built from the real machines and nothing else that decides.
 
+mod acks;
 mod group;
 mod revoke;
 mod worker;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::clock::Instant;
 use crate::commit::{CommitAnswer, CommitCoordinator, CommitEvent, Serial, code};
 use crate::epoch::Epoch;
-use crate::offset_tracker::{CommitOffset, OffsetTracker};
+use crate::offset_tracker::{AckWindow, CommitOffset, DeliveryId, OffsetTracker, Settlement};
 use crate::phase::{Interrupt, PartitionMachine, Phase};
 use crate::record::TopicPartition;
 use crate::retry::{AttemptMemory, RetryState};
@@ -38,6 +39,10 @@ pub(super) struct Member {
     pub(super) partitions: BTreeMap<usize, Assigned>,
     /// Cancelled code that still runs.
     zombies: Vec<Zombie>,
+    /// Acknowledgements that have left their handlers.
+    acks: Vec<Ack>,
+    /// Windows of epochs that are over, for what comes late.
+    closed: BTreeMap<EpochId, AckWindow>,
     stage: Stage,
     sync_pending: bool,
     pub(super) paused: bool,
@@ -66,6 +71,11 @@ pub(super) struct Assigned {
     retry: RetryState,
     queue: VecDeque<i64>,
     runs: Vec<Run>,
+    window: AckWindow,
+    /// The last record that was delivered.
+    delivered: Option<i64>,
+    /// Records that are to be delivered again, and when.
+    later: Vec<(Instant, i64)>,
     retry_at: Option<Instant>,
     held: bool,
     /// The record that failed last.
@@ -79,6 +89,18 @@ struct Run {
     offset: i64,
     ends: Instant,
     is_ok: bool,
+}
+
+/// An acknowledgement on its way.
+#[derive(Clone, Copy, Debug)]
+struct Ack {
+    partition: usize,
+    epoch: EpochId,
+    offset: i64,
+    incarnation: u32,
+    delivery: DeliveryId,
+    at: Instant,
+    says: Settlement,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +135,8 @@ impl Member {
             coordinator: CommitCoordinator::new(scenario.policy),
             partitions: BTreeMap::new(),
             zombies: Vec::new(),
+            acks: Vec::new(),
+            closed: BTreeMap::new(),
             stage: Stage::Working,
             sync_pending: false,
             paused: false,
@@ -155,6 +179,7 @@ impl Member {
         }
         let is_lost = self.take_answers(world);
         self.run_workers(world)?;
+        self.take_acks(world)?;
         self.follow_group(world, is_lost)?;
         if matches!(self.stage, Stage::Working) {
             self.feed_and_start(world)?;

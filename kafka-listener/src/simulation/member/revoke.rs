@@ -49,6 +49,13 @@ impl Member {
         }
         let keys: Vec<_> =
             partitions.iter().map(|partition| world.broker.topic_partitions[*partition].clone()).collect();
+        for partition in &partitions {
+            if let Some(assigned) = self.partitions.get_mut(partition)
+                && world.scenario.bug != Bug::LateAcksCount
+            {
+                assigned.window.close();
+            }
+        }
         for key in &keys {
             self.coordinator.freeze(key);
         }
@@ -99,7 +106,7 @@ impl Member {
         let Some(assigned) = self.partitions.remove(&partition) else { return Ok(()) };
         self.coordinator.remove(&outcome.topic_partition);
         let end = match outcome.outcome {
-            CommitOutcome::Committed if world.scenario.parallel == 1 => End::Clean,
+            CommitOutcome::Committed if world.scenario.is_in_order() => End::Clean,
             // What was finished out of order above the watermark is read again.
             CommitOutcome::Committed => End::Unacknowledged(outcome.watermark.map(CommitOffset::get)),
             _ => End::Unacknowledged(outcome.acknowledged.map(CommitOffset::get)),
@@ -114,6 +121,7 @@ impl Member {
             );
         }
         world.ledger.ended(assigned.id, end);
+        self.close_window(assigned.id, assigned.window, world.scenario);
         Ok(())
     }
 

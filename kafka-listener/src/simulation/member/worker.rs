@@ -9,9 +9,9 @@ use crate::offset_jump::OffsetJump;
 use crate::offset_tracker::CommitOffset;
 use crate::phase::{Interrupt, Lifecycle, Phase, Reaction};
 use crate::retry::{Decision, Failed, RetryState};
-use crate::simulation::Bug;
 use crate::simulation::broker::Log;
 use crate::simulation::ledger::{Anomaly, Checked, RecordId, broken};
+use crate::simulation::{Bug, Settling};
 
 impl Member {
     pub(super) fn run_workers(&mut self, world: &mut Surroundings<'_>) -> Checked {
@@ -38,60 +38,92 @@ impl Member {
     }
 
     pub(super) fn run_worker(&mut self, partition: usize, world: &mut Surroundings<'_>) -> Checked {
-        let (paused, process) = (self.paused, self.process);
-        let topic_partition = &world.broker.topic_partitions[partition];
         let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        let now = world.now;
+        let (now, epoch) = (world.now, assigned.id);
         let ended: Vec<Run> = assigned.runs.extract_if(.., |run| run.ends <= now).collect();
         if ended.is_empty() {
             return Ok(());
         }
         for run in ended {
-            world.ledger.run_ended(process, partition, assigned.id);
-            let record = RecordId { partition, incarnation: assigned.incarnation, offset: run.offset };
-            let done = run.is_ok || {
-                let failed =
-                    Failed { class: &ErrorClass::Retryable, retryable: true, at: now, random: world.rng.share() };
-                assigned.failed = Some(run.offset);
-                let decision = assigned.retry.failed(failed, &world.scenario.failure_policies);
-                self.attempts.remember(topic_partition, run.offset, assigned.retry.failures());
-                match decision {
-                    Decision::RetryAfter(delay) => {
-                        assigned.queue.push_front(run.offset);
-                        assigned.retry_at = Some(now + delay);
-                        false
-                    }
-                    Decision::Exhausted(OnFailure::Skip) => true,
-                    Decision::Exhausted(_) => {
-                        assigned.queue.push_front(run.offset);
-                        assigned.held = true;
-                        false
-                    }
+            world.ledger.run_ended(self.process, partition, epoch);
+            let done = match world.scenario.settling {
+                Settling::Return => run.is_ok || self.fail(partition, run.offset, world),
+                // Its acknowledgement says it, unless an error comes first.
+                Settling::Acks | Settling::AsyncAcks => {
+                    let window = self.partitions.get_mut(&partition).map(|assigned| &mut assigned.window);
+                    let has_failed = !run.is_ok && window.is_some_and(|window| window.fail(run.offset).is_ok());
+                    has_failed && self.fail(partition, run.offset, world)
                 }
             };
             if done {
-                self.attempts.forget(topic_partition, i64::MAX);
-                assigned.retry = RetryState::new();
-                world.ledger.finished(record, assigned.id, now);
-                let in_order = assigned.tracker.oldest_open() == Some(run.offset);
-                let counted = if in_order {
-                    assigned.tracker.done_through(run.offset) == 1
-                } else {
-                    assigned.tracker.done(run.offset)
-                };
-                if !counted {
-                    return broken(Anomaly::IllegalState, format!("{record:?} was not open when it was done"));
-                }
+                self.finish(partition, run.offset, world)?;
             }
         }
-        if assigned.runs.is_empty() {
-            assigned.rest(paused)?;
+        self.rest(partition)?;
+        self.publish(partition, world);
+        Ok(())
+    }
+
+    /// A delivery failed. `true`: a policy gives the record up.
+    pub(super) fn fail(&mut self, partition: usize, offset: i64, world: &mut Surroundings<'_>) -> bool {
+        let topic_partition = &world.broker.topic_partitions[partition];
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return false };
+        let failed =
+            Failed { class: &ErrorClass::Retryable, retryable: true, at: world.now, random: world.rng.share() };
+        assigned.failed = Some(offset);
+        let decision = assigned.retry.failed(failed, &world.scenario.failure_policies);
+        self.attempts.remember(topic_partition, offset, assigned.retry.failures());
+        match decision {
+            Decision::RetryAfter(delay) => {
+                assigned.queue.push_front(offset);
+                assigned.retry_at = Some(world.now + delay);
+                false
+            }
+            Decision::Exhausted(OnFailure::Skip) => true,
+            Decision::Exhausted(_) => {
+                assigned.queue.push_front(offset);
+                assigned.held = true;
+                false
+            }
         }
+    }
+
+    /// A record is handled, or given up.
+    pub(super) fn finish(&mut self, partition: usize, offset: i64, world: &mut Surroundings<'_>) -> Checked {
+        let topic_partition = &world.broker.topic_partitions[partition];
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        let record = RecordId { partition, incarnation: assigned.incarnation, offset };
+        self.attempts.forget(topic_partition, i64::MAX);
+        assigned.retry = RetryState::new();
+        world.ledger.finished(record, assigned.id, world.now);
+        let counted = if world.scenario.settling != Settling::Return {
+            let progress = assigned.window.finish(offset);
+            progress.done.is_none_or(|done| assigned.tracker.done_through(done) == progress.records)
+        } else if assigned.tracker.oldest_open() == Some(offset) {
+            assigned.tracker.done_through(offset) == 1
+        } else {
+            assigned.tracker.done(offset)
+        };
+        if counted {
+            return Ok(());
+        }
+        broken(Anomaly::IllegalState, format!("{record:?} was not open when it was done"))
+    }
+
+    pub(super) fn rest(&mut self, partition: usize) -> Checked {
+        let assigned = self.partitions.get_mut(&partition).filter(|assigned| assigned.runs.is_empty());
+        assigned.map_or(Ok(()), |assigned| assigned.rest(self.paused))
+    }
+
+    /// Tells the commits how far the partition is.
+    pub(super) fn publish(&mut self, partition: usize, world: &Surroundings<'_>) {
+        let topic_partition = &world.broker.topic_partitions[partition];
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         if let Some(watermark) = assigned.tracker.watermark()
             && assigned.unacknowledged.back().is_none_or(|(last, _)| *last < watermark)
             && self.coordinator.acknowledged(topic_partition) < Some(watermark)
         {
-            assigned.unacknowledged.push_back((watermark, now));
+            assigned.unacknowledged.push_back((watermark, world.now));
         }
         let watermark = match world.scenario.bug {
             Bug::CommitAtHandOver => assigned.tracker.expected(),
@@ -100,7 +132,6 @@ impl Member {
             _ => assigned.tracker.watermark(),
         };
         self.coordinator.progress(topic_partition, assigned.epoch, watermark, assigned.tracker.finished());
-        Ok(())
     }
 
     pub(super) fn feed_and_start(&mut self, world: &mut Surroundings<'_>) -> Checked {
@@ -196,6 +227,9 @@ impl Member {
             return Ok(());
         }
         let Some(&offset) = assigned.queue.front() else { return Ok(()) };
+        if !assigned.has_room_for(offset, world.scenario.settling) {
+            return Ok(());
+        }
         let waits = match () {
             () if previous_runs => Some(Phase::WaitingForPrevious),
             () if !confirmed => Some(Phase::WaitingForMembership),
@@ -217,7 +251,12 @@ impl Member {
             assigned.retry = RetryState::after(recalled);
         }
         let record = RecordId { partition, incarnation: assigned.incarnation, offset };
-        world.ledger.started(record, assigned.id, self.process, is_retry)?;
+        let is_again = is_retry || assigned.delivered >= Some(offset);
+        world.ledger.started(record, assigned.id, self.process, is_again)?;
+        if world.scenario.settling != Settling::Return {
+            let ack = assigned.deliver(partition, offset, world);
+            self.acks.push(ack);
+        }
         assigned.queue.pop_front();
         assigned.retry_at = None;
         assigned.enter(Phase::Running)?;
@@ -245,6 +284,7 @@ impl Assigned {
             () if self.held => Phase::Held,
             () if self.retry_at.is_some() => Phase::RetrySleep,
             () if paused => Phase::Paused,
+            () if self.window.open() > 0 => Phase::AckOutstanding,
             () if self.queue.is_empty() => Phase::Idle,
             () => Phase::Queued,
         };

@@ -6,7 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Wake};
 use std::thread;
 
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::worker::HeldAction;
 
 fn control() -> PartitionControl {
     let waker = Arc::new(Waker::default());

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use kafka_listener::__private::test_hooks;
 use kafka_listener::extract::{RawPayload, State};
 use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
-use kafka_listener::{ListenerRegistry, RecordMetadata, TopicPartition, kafka_listener, listener};
+use kafka_listener::{Acknowledgment, ListenerRegistry, RecordMetadata, TopicPartition, kafka_listener, listener};
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde::Deserialize;
 use support::event::{EventLog, Place, What, value_of};
 
 use super::work::{ToldToFail, Work, write};
-use super::{MemberArguments, Payload, Sabotage};
+use super::{Acks, MemberArguments, Payload, Sabotage};
 
 /// The part of an order that identifies it.
 #[derive(Debug, Deserialize)]
@@ -31,6 +31,36 @@ async fn raw(payload: RawPayload, meta: RecordMetadata, State(work): State<Work>
 #[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
 async fn order(order: Order, meta: RecordMetadata, State(work): State<Work>) -> Result<(), ToldToFail> {
     work.handle(place(&meta), order.order_id).await
+}
+
+/// Acknowledges at the end of its work.
+#[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
+async fn acknowledging(
+    payload: RawPayload,
+    meta: RecordMetadata,
+    ack: Acknowledgment,
+    State(work): State<Work>,
+) -> Result<(), ToldToFail> {
+    work.handle(place(&meta), value_of(payload.as_bytes())).await?;
+    ack.acknowledge();
+    Ok(())
+}
+
+/// Lets others acknowledge when it has long returned, and not in its order.
+#[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
+async fn letting_out(
+    payload: RawPayload,
+    meta: RecordMetadata,
+    ack: Acknowledgment,
+    State(work): State<Work>,
+) -> Result<(), ToldToFail> {
+    work.handle(place(&meta), value_of(payload.as_bytes())).await?;
+    let after = Duration::from_millis(meta.offset().unsigned_abs() * 7 % 20);
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        ack.acknowledge();
+    });
+    Ok(())
 }
 
 fn place(meta: &RecordMetadata) -> Place {
@@ -58,9 +88,11 @@ pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<Eve
         .config_str("")
         .environment(false)
         .without_discovery()
-        .register(match arguments.payload {
-            Payload::Raw => listener!(raw),
-            Payload::Order => listener!(order),
+        .register(match (arguments.acks, arguments.payload) {
+            (Acks::Inside, _) => listener!(acknowledging),
+            (Acks::Outside, _) => listener!(letting_out),
+            (Acks::Return, Payload::Raw) => listener!(raw),
+            (Acks::Return, Payload::Order) => listener!(order),
         })
         .state(work)
         .rebalance_listener(Hooks(events))

@@ -52,6 +52,9 @@ pub(crate) struct MemberArguments {
     /// What the handler takes.
     #[arg(long, value_enum, default_value_t = Payload::Raw)]
     pub(crate) payload: Payload,
+    /// What says that a record is done. All but `return` need a manual `listener.ack_mode`.
+    #[arg(long, value_enum, default_value_t = Acks::Return)]
+    pub(crate) acks: Acks,
     /// What runs the handlers.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     pub(crate) engine: Engine,
@@ -69,6 +72,16 @@ pub(crate) enum Payload {
     Raw,
     /// An order as JSON: broken records do not decode.
     Order,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Acks {
+    /// The handler's return.
+    Return,
+    /// An acknowledgement at its end.
+    Inside,
+    /// Acknowledgements that leave the handler and come up to 20 ms later, out of order.
+    Outside,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,0 +1,14 @@
+use kafka_listener::extract::Acknowledgment;
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders", group_id = "shop", ack_mode = "manual")]
+async fn handle(order: Order, first: Acknowledgment, second: Acknowledgment) {
+    drop(order);
+    first.acknowledge();
+    second.acknowledge();
+}
+
+fn main() {}
