@@ -149,7 +149,9 @@ pub enum AckOutcome {
 ///
 /// Awaiting it ends with [`AckOutcome::Committed`] when the broker has committed the record, and with
 /// [`AckOutcome::Unknown`] when the partition goes before that. A commit that fails is sent again, so this may take as
-/// long as the broker is away. Where `async_acks` leaves an older record open, it takes until that is acknowledged too.
+/// long as the broker is away. Where `async_acks` leaves an older record open, it takes until that is acknowledged too;
+/// where that one came back, by `nack`, dropped or failed, it ends with [`AckOutcome::Acknowledged`] and the commit
+/// follows when the older record is done.
 ///
 /// # Cancel safety
 /// The acknowledgement has been given already; dropping the receipt or its future changes nothing.

@@ -261,13 +261,17 @@ impl PollLoop {
         let (done, _) = partition.take_done();
         let Some(committed_first) = partition.committed_first() else { return };
         if self.commits.withdraw(&partition.topic_partition, done, committed_first) {
-            self.parts.listener.metrics.possibly_lost(1);
-            tracing::error!(
-                listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
-                partition = partition.topic_partition.partition(), offset = partition.control.committed_first(),
-                "possibly_lost: the record may be committed and was not handled to its end"
-            );
+            self.say_lost(partition);
         }
+    }
+
+    pub(super) fn say_lost(&self, partition: &Partition) {
+        self.parts.listener.metrics.possibly_lost(1);
+        tracing::error!(
+            listener = %self.parts.listener.id, topic = partition.topic_partition.topic(),
+            partition = partition.topic_partition.partition(), offset = partition.control.committed_first(),
+            "possibly_lost: the record may be committed and was not handled to its end"
+        );
     }
 
     /// Waits until `done`, at most until `until` or what a stop leaves of it.

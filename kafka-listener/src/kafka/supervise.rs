@@ -163,6 +163,9 @@ impl PollLoop {
         }
         let (watermark, _) = self.partitions[index].take_progress();
         let partition = &self.partitions[index];
+        if partition.committed_first().is_some() {
+            self.say_lost(partition);
+        }
         let topic_partition = partition.topic_partition.clone();
         let from = watermark.or(partition.start);
         if self.restarted.insert(topic_partition.clone(), from) == Some(from) {

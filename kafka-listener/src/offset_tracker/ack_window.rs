@@ -193,6 +193,17 @@ impl AckWindow {
         self.entries.iter().filter(|entry| entry.state != State::Taken).count() as u64
     }
 
+    /// Whether an acknowledgement is out.
+    pub(crate) fn is_any_out(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.state, State::Out(_)))
+    }
+
+    /// Whether what holds up a record is one that came back: it is done only when the worker has delivered that again.
+    pub(crate) fn waits_for_returned(&self, offset: i64) -> bool {
+        let before = self.entries.iter().take_while(|entry| entry.offset < offset);
+        before.into_iter().any(|entry| matches!(entry.state, State::Back(_) | State::Taken))
+    }
+
     /// The record that holds up what is done behind it.
     pub(crate) fn oldest_open(&self) -> Option<i64> {
         self.entries.front().map(|entry| entry.offset)

@@ -79,7 +79,10 @@ impl PartitionControl {
 
     /// The handler failed. `false`: it had acknowledged the record before, and that stands.
     pub(super) fn fail_delivery(&self, offset: i64) -> bool {
-        self.acks.window().fail(offset).is_ok()
+        let has_failed = self.acks.window().fail(offset).is_ok();
+        // Whoever waits for a commit behind it waits for its next delivery.
+        self.acks.answered();
+        has_failed
     }
 
     /// Notes a record as done that nobody has to acknowledge: a filter or an interceptor passed it over, or a policy or
@@ -108,6 +111,11 @@ impl PartitionControl {
         returned
     }
 
+    /// Whether an acknowledgement is out, which may still come.
+    pub(super) fn is_any_out(&self) -> bool {
+        self.acks.window().is_any_out()
+    }
+
     pub(super) fn oldest_open(&self) -> Option<i64> {
         self.acks.window().oldest_open()
     }
@@ -124,6 +132,9 @@ impl PartitionControl {
                 self.acks.has_returned.store(true, Ordering::Release);
             }
         }
+        if settlement != Settlement::Acknowledged {
+            self.acks.answered();
+        }
         self.nudge();
         if acks.is_immediate {
             self.wake_loop();
@@ -131,7 +142,8 @@ impl PartitionControl {
         true
     }
 
-    /// Waits until the broker has answered a commit behind `offset`, or the epoch is over.
+    /// Waits until the broker has answered a commit behind `offset`, or the epoch is over, or it is known that the commit
+    /// cannot come before a record is delivered again: a handler that waited for that would wait for itself.
     pub(crate) async fn answer_behind(&self, offset: i64) -> AckOutcome {
         loop {
             let mut answered = std::pin::pin!(self.acks.answered.notified());
@@ -143,6 +155,9 @@ impl PartitionControl {
             }
             if is_over {
                 return AckOutcome::Unknown;
+            }
+            if self.acks.window().waits_for_returned(offset) {
+                return AckOutcome::Acknowledged;
             }
             answered.await;
         }

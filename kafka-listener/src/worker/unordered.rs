@@ -33,7 +33,6 @@ struct Unordered<'w> {
     later: Vec<(Instant, i64)>,
     /// The log cannot be read behind what has been handed over.
     unreadable: Option<PartitionError>,
-    linger: Linger,
 }
 
 impl WorkerContext {
@@ -46,7 +45,6 @@ impl WorkerContext {
             retries: HashMap::new(),
             later: Vec::new(),
             unreadable: None,
-            linger: Linger::default(),
         };
         loop {
             let go_on = tokio::select! {
@@ -55,6 +53,19 @@ impl WorkerContext {
                 go_on = work.step(&mut hand_overs) => go_on,
             };
             if !go_on {
+                break;
+            }
+        }
+        // What is out may still be acknowledged, whatever the worker was at when it had to leave.
+        let mut linger = Linger::default();
+        while self.control.is_any_out() {
+            self.control.enter(Phase::AckOutstanding);
+            let has_news = tokio::select! {
+                biased;
+                () = self.control.cancelled() => return,
+                has_news = linger.news(self) => has_news,
+            };
+            if !has_news {
                 return;
             }
         }
@@ -173,25 +184,29 @@ impl Unordered<'_> {
     /// Nothing can be started: waits for acknowledgements, hand-overs, and the time of what is to be delivered again.
     async fn wait(&mut self, hand_overs: &mut mpsc::Receiver<HandOver>) -> bool {
         let control = &self.context.control;
-        let oldest = control.oldest_open();
-        match oldest {
+        if control.gates() & gate::STOP != 0 {
+            return false;
+        }
+        match control.oldest_open() {
             None => control.enter(Phase::Idle),
             Some(oldest) => {
                 control.at(oldest);
-                control.enter(if control.is_starved() { Phase::AckedOutOfOrder } else { Phase::AckOutstanding });
+                if !control.is_starved() {
+                    control.enter(Phase::AckOutstanding);
+                }
+                // After that, not instead: either this worker sees that the loop starves or the loop sees its phase.
+                if control.is_starved() {
+                    control.enter(Phase::AckedOutOfOrder);
+                }
             }
         }
-        let is_leaving = control.gates() & gate::STOP != 0;
-        if is_leaving && oldest.is_none() {
-            return false;
-        }
-        let takes_more = !is_leaving && self.unreadable.is_none();
+        let takes_more = self.unreadable.is_none();
         let due = self.later.iter().map(|(at, _)| *at).min();
         let due_at = due.unwrap_or_else(Instant::now);
         let hand_over = tokio::select! {
             biased;
-            go_on = self.linger.news(self.context) => return go_on,
-            () = tokio::time::sleep_until(due_at), if due.is_some() && !is_leaving => return true,
+            () = control.changed() => return true,
+            () = tokio::time::sleep_until(due_at), if due.is_some() => return true,
             hand_over = hand_overs.recv(), if takes_more => hand_over,
         };
         match hand_over {

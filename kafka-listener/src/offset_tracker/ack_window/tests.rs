@@ -105,6 +105,21 @@ fn a_record_that_an_interceptor_hands_out_twice_is_settled_by_the_latest() {
     assert_eq!(window.deliver_again(3), None);
 }
 
+#[test]
+fn a_record_behind_one_that_came_back_waits_for_its_next_delivery_and_not_behind_one_that_is_out() {
+    let (mut window, deliveries) = window(&[3, 4, 5]);
+    window.settle(4, deliveries[1], Settlement::Acknowledged).unwrap();
+    assert!(!window.waits_for_returned(4) && window.is_any_out());
+    window.settle(3, deliveries[0], Settlement::NotYet(LATER)).unwrap();
+    assert!(window.waits_for_returned(4) && !window.waits_for_returned(3));
+    window.take_returned().unwrap();
+    assert!(window.waits_for_returned(4));
+    window.settle(5, deliveries[2], Settlement::Dropped).unwrap();
+    assert!(!window.is_any_out());
+    window.deliver(3, 10);
+    assert!(!window.waits_for_returned(4) && window.is_any_out());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Gap before the record.

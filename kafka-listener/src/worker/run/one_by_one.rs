@@ -35,7 +35,6 @@ pub(super) async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let mut tally = listener.metrics.tally();
     let mut now = Instant::now();
     let mut run_since = now;
-    control.enter(Phase::Running);
     let mut at = index.load(Ordering::Relaxed);
     let _slot = permit.gives_back_at_the_end();
     while let Some(record) = batch.records[..until].get(at) {
@@ -51,6 +50,7 @@ pub(super) async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         // Waiting is no part of the handler's time.
         now = Instant::now();
         control.at(record.offset);
+        control.enter(Phase::Running);
         delivery.ack =
             acks.map(|acks| AckSlot { control, delivery: control.deliver(record.offset, batch.credit(at)), acks });
         let outcome = handle(handler, RecordContext::new(batch, at, &delivery), context, now, &mut tally).await;
@@ -116,7 +116,6 @@ async fn settle(
             Settled::Done => {}
             other => return other,
         }
-        control.enter(Phase::Running);
     }
     Settled::Done
 }

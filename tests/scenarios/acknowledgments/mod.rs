@@ -1,5 +1,9 @@
 //! Listeners that say themselves when a record is done: order, commit points, what comes late, what is never said.
 
+mod async_acks;
+mod at_most_once;
+mod interplay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -201,74 +205,6 @@ async fn a_record_that_is_not_acknowledged_yet_comes_again_after_its_delay_and_b
     assert_eq!((entries[4].attempt, entries[5].attempt), (2, 1));
 }
 
-#[tokio::test]
-async fn async_acks_in_any_order_commit_no_further_than_the_oldest_open_record() {
-    let course = Course::new(COUNT).await;
-    let listeners = course.builder().set("listener.async_acks", true).start().await.unwrap();
-    course.out.wait_for(0..COUNT).await;
-    course.wait_for_phase(&listeners, Phase::AckOutstanding).await;
-    for (acknowledged, committed) in [(2, 0), (3, 0), (0, 1), (5, 1), (1, 4), (4, 6)] {
-        assert_eq!(course.out.acknowledge(acknowledged).outcome(), AckOutcome::Acknowledged);
-        if committed > 0 {
-            course.wait_for_commit(committed).await;
-        }
-        assert_eq!(course.committed().await, committed, "after {acknowledged} was acknowledged");
-    }
-    listeners.shutdown().await.into_result().unwrap();
-    course.diary.check_each_once_in_order(0, COUNT);
-}
-
-#[tokio::test]
-async fn async_acks_stop_at_a_full_window_and_go_on_when_the_oldest_is_acknowledged() {
-    const WINDOW: i64 = 10;
-    let course = Course::new(40).await;
-    let builder = course.builder().set("listener.async_acks", true).set("listener.limits.in_flight_records", WINDOW);
-    let listeners = builder.start().await.unwrap();
-    course.out.wait_for(0..WINDOW).await;
-    course.wait_for_phase(&listeners, Phase::AckedOutOfOrder).await;
-    for offset in 1..WINDOW {
-        course.out.acknowledge(offset);
-    }
-    course.wait_for_phase(&listeners, Phase::AckedOutOfOrder).await;
-    let status = listeners.status();
-    let partition = &status.listeners[0].partitions[0];
-    assert_eq!((partition.open_acks, partition.blocking.as_ref().map(|blocking| blocking.offset)), (1, Some(0)));
-    assert_eq!(course.out.offsets(), [0], "no more are handed out");
-    assert!(listeners.health().live.ok, "waiting is never stuck");
-
-    course.out.acknowledge(0);
-    course.out.wait_for(WINDOW..2 * WINDOW).await;
-    course.wait_for_commit(WINDOW).await;
-    for offset in WINDOW..40 {
-        let there = || async { course.out.offsets().contains(&offset) };
-        eventually(SOON, "the window goes on", there).await.unwrap();
-        course.out.acknowledge(offset);
-    }
-    course.wait_for_commit(40).await;
-    listeners.shutdown().await.into_result().unwrap();
-    course.diary.check_each_once_in_order(0, 40);
-}
-
-#[tokio::test]
-async fn async_acks_that_come_back_are_delivered_again_beside_the_others() {
-    let course = Course::new(COUNT).await;
-    let builder = course.builder().set("listener.async_acks", true).set("listener.retry.delay", "1ms");
-    let listeners = builder.start().await.unwrap();
-    course.out.wait_for(0..COUNT).await;
-    assert_eq!(course.out.take(1).unwrap().nack(Duration::from_millis(50)), AckOutcome::Returned);
-    drop(course.out.take(4));
-    course.out.wait_for(0..COUNT).await;
-    for offset in 0..COUNT {
-        assert_eq!(course.out.acknowledge(offset).outcome(), AckOutcome::Acknowledged);
-    }
-    course.wait_for_commit(COUNT).await;
-    listeners.shutdown().await.into_result().unwrap();
-    let mut again: Vec<_> =
-        course.diary.entries().iter().filter(|entry| entry.attempt > 1).map(|entry| entry.offset).collect();
-    again.sort_unstable();
-    assert_eq!((again, course.diary.entries().len()), (vec![1, 4], 8));
-}
-
 /// What awaiting the receipts told.
 type Answers = Arc<Mutex<Vec<(i64, AckOutcome)>>>;
 
@@ -365,29 +301,6 @@ async fn a_stop_does_not_wait_for_acknowledgments_and_late_ones_say_so() {
     assert_eq!(course.committed().await, 0);
 }
 
-#[tokio::test]
-async fn ack_drain_gives_acknowledgments_that_are_out_so_much_time() {
-    let course = Course::new(COUNT).await;
-    let builder = course.builder().set("listener.ack_drain", "15s").set("listener.async_acks", true);
-    let listeners = builder.start().await.unwrap();
-    course.out.wait_for(0..COUNT).await;
-    let stopping = tokio::spawn({
-        let listeners = listeners.clone();
-        async move { listeners.shutdown().await }
-    });
-    let is_stopping = || async { listeners.status().listeners[0].state != kafka_listener::ContainerState::Running };
-    eventually(SOON, "the container is stopping", is_stopping).await.unwrap();
-    let mut receipts = Vec::new();
-    for offset in 0..COUNT {
-        receipts.push(course.out.acknowledge(offset));
-    }
-    stopping.await.unwrap().into_result().unwrap();
-    for receipt in receipts {
-        assert_eq!(receipt.await, AckOutcome::Committed);
-    }
-    assert_eq!(course.committed().await, COUNT);
-}
-
 fn is_even(record: RecordContext<'_>) -> bool {
     record.offset() % 2 == 0
 }
@@ -462,66 +375,4 @@ async fn an_acknowledgment_counts_until_the_last_commit_is_made() {
     let expected = [(0, "Acknowledged".to_owned()), (1, "Superseded".to_owned())];
     assert_eq!(*outcomes.lock().unwrap(), BTreeSet::from(expected));
     assert_eq!(course.committed().await, 1);
-}
-
-#[kafka_listener(id = "acks-at-most-once", ack_mode = "at_most_once")]
-async fn at_most_once(
-    _order: Value,
-    meta: RecordMetadata,
-    State(diary): State<Diary>,
-    State(course): State<Arc<Ground>>,
-) -> anyhow::Result<()> {
-    let _running = diary.begin(&meta);
-    let committed = broker().committed(&course.group, &course.topic).await?.get(&0).copied().unwrap_or(0);
-    assert_eq!(committed, meta.offset() + 1, "committed before it is handled, and no further");
-    ensure!(meta.offset() != 2, "it is dropped");
-    Ok(())
-}
-
-#[tokio::test]
-async fn at_most_once_commits_a_record_before_it_is_handled_and_drops_what_fails() {
-    let course = Course::new(COUNT).await;
-    let builder = course.builder_of(listener!(at_most_once)).state(Arc::new(course.ground.clone()));
-    let listeners = builder.start().await.unwrap();
-    course.wait_for_commit(COUNT).await;
-    course
-        .diary
-        .wait("all are handled", |entries| entries.iter().filter(|entry| entry.ended.is_some()).count() == 6)
-        .await;
-    let status = listeners.status();
-    listeners.shutdown().await.into_result().unwrap();
-    course.diary.check_each_once_in_order(0, COUNT);
-    assert_eq!((status.listeners[0].failed, status.listeners[0].skipped, status.listeners[0].retried), (1, 1, 0));
-    assert_eq!(listeners.status().listeners[0].possibly_lost, 0);
-}
-
-#[kafka_listener(id = "acks-at-most-once-latched", ack_mode = "at_most_once")]
-async fn at_most_once_latched(
-    _order: Value,
-    meta: RecordMetadata,
-    State(diary): State<Diary>,
-    State(latch): State<Latch>,
-) {
-    let _running = diary.begin(&meta);
-    latch.passed().await;
-}
-
-#[tokio::test]
-async fn at_most_once_counts_what_it_cuts_off_as_possibly_lost_and_never_repeats_it() {
-    let course = Course::new(3).await;
-    let latch = Latch::closed();
-    let builder = course.builder_of(listener!(at_most_once_latched)).state(latch.clone());
-    let first = builder.set("listener.shutdown_timeout", "3s").start().await.unwrap();
-    course.diary.wait("the first has begun", |entries| entries.len() == 1).await;
-    let report = first.shutdown().await;
-    assert!(report.into_result().is_err(), "a handler was cut off");
-    let status = first.status();
-    assert_eq!((status.listeners[0].possibly_lost, status.listeners[0].possibly_repeated), (1, 0));
-
-    latch.open();
-    let second = course.builder_of(listener!(at_most_once_latched)).state(latch).start().await.unwrap();
-    course.wait_for_commit(3).await;
-    course.diary.wait("the rest is handled", |entries| entries.len() == 3).await;
-    second.shutdown().await.into_result().unwrap();
-    assert_eq!(course.diary.begun(0), [0, 1, 2]);
 }
