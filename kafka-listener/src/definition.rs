@@ -67,7 +67,7 @@ pub enum AttributeValue {
 }
 
 /// One listener function, as generated code wraps it: decode, extract, call, classify.
-pub trait Handler: Send + Sync + 'static {
+pub trait Handler: Send + Sync {
     /// Whether it may pass records over.
     const FILTERS: bool = false;
 

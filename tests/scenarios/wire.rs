@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_listener::{ListenerRegistry, ListenerRegistryBuilder};
 use support::{Cluster, CommitSampler, Effect, Fault, Kafka, Proxy, Requests, eventually, proxied_broker, unique};
 
+use super::common::Ground;
 use super::desk::{Desk, Journal, SOON, Step, registry};
 
 /// A topic of the shared broker, a group on it, and the client id of the member that meets the faults.
@@ -43,6 +44,12 @@ impl Wire {
     /// The broker as it is seen through the proxy.
     pub(crate) fn behind(&self) -> &Kafka {
         &self.behind
+    }
+
+    /// A registry behind the proxy that knows no listener yet.
+    pub(crate) fn registry(&self) -> ListenerRegistryBuilder {
+        let ground = Ground { topic: self.topic.clone(), group: self.group.clone() };
+        ground.registry_on(&self.behind).set("listener.client_id", self.client_id.as_str())
     }
 
     /// The member behind the proxy.

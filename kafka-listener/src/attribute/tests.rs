@@ -54,7 +54,7 @@ mod captured {
         use super::*;
         pub(crate) use crate::private::*;
 
-        pub(crate) fn erase<H: Handler>(handler: H) -> crate::worker::ErasedHandler {
+        pub(crate) fn erase<H: Handler + 'static>(handler: H) -> crate::worker::ErasedHandler {
             HANDLER.set(Some(Rc::new(handler)));
             crate::private::erase(Nothing)
         }

@@ -394,3 +394,26 @@ impl WorkerContext {
         self.control.enter(Phase::Running);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_committed_first_is_not_tried_again_whoever_asks_for_it() {
+        let skip = Decision::Exhausted(OnFailure::Skip);
+        let decisions = [
+            Decision::RetryAfter(Duration::ZERO),
+            Decision::Exhausted(OnFailure::Hold),
+            Decision::Exhausted(OnFailure::DeadLetter),
+        ];
+        for decision in decisions {
+            assert_eq!(
+                (Settling::CommitFirst.permitted(decision), Settling::Return.permitted(decision)),
+                (skip, decision)
+            );
+        }
+        let stop = Decision::Exhausted(OnFailure::Stop);
+        assert_eq!(Settling::CommitFirst.permitted(stop), stop);
+    }
+}

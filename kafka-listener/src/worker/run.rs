@@ -39,7 +39,7 @@ impl fmt::Debug for ErasedHandler {
 }
 
 /// Hides the type of a listener's generated handler.
-pub fn erase<H: Handler>(handler: H) -> ErasedHandler {
+pub fn erase<H: Handler + 'static>(handler: H) -> ErasedHandler {
     ErasedHandler(Arc::new(handler))
 }
 
@@ -78,7 +78,10 @@ impl<H: Handler> RunBatch for H {
     fn run<'u>(&'u self, unit: Unit<'u>) -> Pin<Box<dyn Future<Output = RunEnd> + Send + 'u>> {
         match unit.context.listener.settling {
             Settling::Return => Box::pin(run(self, unit)),
-            Settling::Acknowledgment { .. } | Settling::CommitFirst => Box::pin(one_by_one::run(self, unit)),
+            // Without its type: compiled once for all listeners, and in nobody's way to being inlined above.
+            Settling::Acknowledgment { .. } | Settling::CommitFirst => {
+                Box::pin(one_by_one::run(self, H::FILTERS, unit))
+            }
         }
     }
 }
@@ -99,19 +102,7 @@ impl ErasedHandler {
 async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let Unit { batch, index, attempt, context, .. } = unit;
     let WorkerContext { control, permit, membership, listener, .. } = context;
-    let mut delivery = Delivery {
-        listener: &listener.id,
-        group_id: &listener.group_id,
-        states: &listener.states,
-        producer: &listener.producer,
-        attempt,
-        attempt_limit: listener.failures.default.retry.attempts,
-        codec: listener.codec,
-        filtered: AtomicBool::new(false),
-        permit,
-        ack: None,
-        ack_taken: AtomicBool::new(false),
-    };
+    let mut delivery = context.delivery(attempt);
     let mut tally = listener.metrics.tally();
     let mut now = Instant::now();
     let mut run_since = now;
@@ -160,6 +151,25 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
     }
     RunEnd::Completed
+}
+
+impl WorkerContext {
+    fn delivery(&self, attempt: u32) -> Delivery<'_> {
+        let listener = &*self.listener;
+        Delivery {
+            listener: &listener.id,
+            group_id: &listener.group_id,
+            states: &listener.states,
+            producer: &listener.producer,
+            attempt,
+            attempt_limit: listener.failures.default.retry.attempts,
+            codec: listener.codec,
+            filtered: AtomicBool::new(false),
+            permit: &self.permit,
+            ack: None,
+            ack_taken: AtomicBool::new(false),
+        }
+    }
 }
 
 /// Handles one record, unless it is too large.

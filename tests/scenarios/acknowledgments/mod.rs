@@ -3,6 +3,7 @@
 mod async_acks;
 mod at_most_once;
 mod interplay;
+mod unanswered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

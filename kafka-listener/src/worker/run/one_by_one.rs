@@ -1,33 +1,22 @@
 //! The loop over the records of one hand-over where more than the handler's return says that a record is done: its
 //! acknowledgement, or the commit before it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{LONGEST_RUN, RunEnd, Unit, handle};
 use crate::clock::Instant;
 use crate::definition::Handler;
 use crate::failure::ListenerError;
+use crate::interceptor::Call;
 use crate::phase::Phase;
-use crate::record::{Delivery, RecordContext};
+use crate::record::RecordContext;
 use crate::worker::acks::{AckSlot, Settled};
 use crate::worker::{Settling, WorkerContext};
 
-pub(super) async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
+pub(super) async fn run(handler: &dyn Call, filters: bool, unit: Unit<'_>) -> RunEnd {
     let Unit { batch, index, until, attempt, yields_to_returned, context } = unit;
     let WorkerContext { control, permit, membership, listener, .. } = context;
-    let mut delivery = Delivery {
-        listener: &listener.id,
-        group_id: &listener.group_id,
-        states: &listener.states,
-        codec: listener.codec,
-        producer: &listener.producer,
-        attempt,
-        permit,
-        attempt_limit: listener.failures.default.retry.attempts,
-        filtered: AtomicBool::new(false),
-        ack: None,
-        ack_taken: AtomicBool::new(false),
-    };
+    let mut delivery = context.delivery(attempt);
     let acks = match listener.settling {
         Settling::Acknowledgment { acks, .. } => Some(acks),
         Settling::Return | Settling::CommitFirst => None,
@@ -53,9 +42,10 @@ pub(super) async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         control.enter(Phase::Running);
         delivery.ack =
             acks.map(|acks| AckSlot { control, delivery: control.deliver(record.offset, batch.credit(at)), acks });
-        let outcome = handle(handler, RecordContext::new(batch, at, &delivery), context, now, &mut tally).await;
+        let record_context = RecordContext::new(batch, at, &delivery);
+        let outcome = handle(&ByPointer(handler), record_context, context, now, &mut tally).await;
         let ended = Instant::now();
-        if H::FILTERS && delivery.filtered.swap(false, Ordering::Relaxed) {
+        if filters && delivery.filtered.swap(false, Ordering::Relaxed) {
             tally.filtered();
         } else {
             tally.handled(ended.saturating_since(now), outcome.is_ok());
@@ -91,6 +81,15 @@ pub(super) async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         }
     }
     RunEnd::Completed
+}
+
+/// A handler without its type.
+struct ByPointer<'h>(&'h dyn Call);
+
+impl Handler for ByPointer<'_> {
+    fn call<'r>(&'r self, record: RecordContext<'r>) -> impl Future<Output = Result<(), ListenerError>> + Send + 'r {
+        self.0.call_boxed(record)
+    }
 }
 
 /// What becomes of a record whose handler has returned. Where nobody took its acknowledgement, a filter or an interceptor
