@@ -105,11 +105,9 @@ impl Crew {
             ensure!(together == all && count == all.len() && even, "{owned:?}");
             Ok(())
         };
-        if let Err(err) = eventually(SOON, "the members own all partitions evenly", balanced).await {
-            let log = |member: &&Member| format!("{}:\n{}", member.name(), self.log_of(member.name()));
-            let words: Vec<String> = members.iter().map(log).collect();
-            panic!("{err:#}\n{}", words.join("\n"));
-        }
+        let outcome = eventually(SOON, "the members own all partitions evenly", balanced).await;
+        let log = |member: &&Member| format!("{}:\n{}\n", member.name(), self.log_of(member.name()));
+        assert!(outcome.is_ok(), "{outcome:?}\n{}", members.iter().map(log).collect::<String>());
     }
 
     /// Waits until each of the members has handled `more` records from now on.
