@@ -1,6 +1,6 @@
 //! The attribute's arguments as written: names known and given once, values not looked at.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, Lit, Path, Token, Type};
@@ -17,10 +17,12 @@ pub(crate) enum Kind {
     Path,
     /// A name of the library's in quotes, or a type.
     Codec,
+    /// Arguments of its own in braces.
+    Table(&'static [Argument]),
 }
 
 /// One argument that the attribute knows.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Argument {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -40,6 +42,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
     Argument { name: "async_acks", kind: Kind::Switch, example: "true" },
     Argument { name: "codec", kind: Kind::Codec, example: r#""json""# },
+    Argument { name: "retry_topics", kind: Kind::Table(RETRY_TOPICS), example: r#"{ delays = ["10s", "1m"] }"# },
     Argument { name: "filter", kind: Kind::Path, example: "is_european" },
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },
     Argument { name: "profiles", kind: Kind::Texts, example: r#"["prod"]"# },
@@ -47,6 +50,13 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "properties", kind: Kind::Texts, example: r#"["socket.keepalive.enable=true"]"# },
     Argument { name: "blocking", kind: Kind::Switch, example: "true" },
     Argument { name: "crate", kind: Kind::Path, example: "my_crate::kafka_listener" },
+];
+
+/// Those of `retry_topics`.
+const RETRY_TOPICS: &[Argument] = &[
+    Argument { name: "delays", kind: Kind::Texts, example: r#"["10s", "1m"]"# },
+    Argument { name: "topic", kind: Kind::Text, example: r#""{topic}-retry""# },
+    Argument { name: "suffix", kind: Kind::Text, example: r#""delay""# },
 ];
 
 /// An argument with the tokens it was written with.
@@ -60,6 +70,7 @@ pub(crate) struct RawArgument {
 #[derive(Debug)]
 pub(crate) enum RawValue {
     Expr(Expr),
+    Table(RawArgs),
     Path(Path),
     Type(Type),
 }
@@ -73,10 +84,14 @@ pub(crate) struct RawArgs {
 impl RawArgs {
     /// Takes what it can; after a fault it goes on behind the next comma.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        Self::parse_known(ARGUMENTS, tokens, errors)
+    }
+
+    fn parse_known(known: &'static [Argument], tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut arguments: Vec<RawArgument> = Vec::new();
         let parser = |input: ParseStream<'_>| {
             while !input.is_empty() {
-                match parse_argument(input) {
+                match parse_argument(known, input, errors) {
                     Ok(new) if arguments.iter().any(|old| old.key == new.key) => {
                         errors.on(&new.key, format_args!("`{}` is given twice", new.key));
                     }
@@ -101,12 +116,12 @@ impl RawArgs {
     }
 }
 
-fn parse_argument(input: ParseStream<'_>) -> syn::Result<RawArgument> {
+fn parse_argument(known: &'static [Argument], input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<RawArgument> {
     if !input.peek(Ident::peek_any) {
         return Err(input.error("expected `name = value`, such as `topic = \"orders\"`"));
     }
     let key = Ident::parse_any(input)?;
-    let argument = find(&key)?;
+    let argument = find(known, &key)?;
     if !input.peek(Token![=]) {
         let message = format!("`{key}` needs a value: `{key} = {}`", argument.example);
         return Err(syn::Error::new(key.span(), message));
@@ -120,6 +135,16 @@ fn parse_argument(input: ParseStream<'_>) -> syn::Result<RawArgument> {
         Kind::Path => RawValue::Path(input.call(Path::parse_mod_style).map_err(|fault| {
             syn::Error::new(fault.span(), format!("`{key}` is a path without quotes: `{key} = {}`", argument.example))
         })?),
+        Kind::Table(known) => {
+            let group: Group = input.parse().map_err(|fault: syn::Error| {
+                syn::Error::new(fault.span(), format!("`{key}` is a table: `{key} = {}`", argument.example))
+            })?;
+            if group.delimiter() != Delimiter::Brace {
+                let message = format!("`{key}` is a table: `{key} = {}`", argument.example);
+                return Err(syn::Error::new(group.span(), message));
+            }
+            RawValue::Table(RawArgs::parse_known(known, group.stream(), errors))
+        }
         Kind::Codec if !input.peek(Lit) => RawValue::Type(input.parse().map_err(|fault| {
             let usage =
                 "`codec` is `\"json\"`, `\"string\"`, `\"bytes\"`, or a type without quotes that implements `Decode`";
@@ -130,17 +155,17 @@ fn parse_argument(input: ParseStream<'_>) -> syn::Result<RawArgument> {
     Ok(RawArgument { key, argument, value })
 }
 
-fn find(key: &Ident) -> syn::Result<&'static Argument> {
+fn find(known: &'static [Argument], key: &Ident) -> syn::Result<&'static Argument> {
     let written = key.to_string();
-    if let Some(argument) = ARGUMENTS.iter().find(|argument| argument.name == written) {
+    if let Some(argument) = known.iter().find(|argument| argument.name == written) {
         return Ok(argument);
     }
     // Spring's `groupId` and a forgotten plural are the usual slips.
     let plain = |name: &str| name.replace('_', "").to_lowercase().trim_end_matches('s').to_owned();
-    let message = if let Some(meant) = ARGUMENTS.iter().find(|argument| plain(argument.name) == plain(&written)) {
+    let message = if let Some(meant) = known.iter().find(|argument| plain(argument.name) == plain(&written)) {
         format!("unknown argument `{written}`: did you mean `{}`?", meant.name)
     } else {
-        let legal: Vec<_> = ARGUMENTS.iter().map(|argument| format!("`{}`", argument.name)).collect();
+        let legal: Vec<_> = known.iter().map(|argument| format!("`{}`", argument.name)).collect();
         format!("unknown argument `{written}`: expected one of {}", legal.join(", "))
     };
     Err(syn::Error::new(key.span(), message))

@@ -80,7 +80,7 @@ fn argument_of<'t>(name: &str, of: &'t Type) -> Option<&'t Type> {
 pub(crate) fn of_acks(settings: &[Setting], signature: &ListenerSignature<'_>) -> TokenStream {
     let mut checks = TokenStream::new();
     for setting in settings {
-        let check = match setting.key.to_string().as_str() {
+        let check = match setting.key.as_str() {
             "ack_mode" => "check_ack_mode",
             "async_acks" => "check_async_acks",
             _ => continue,
@@ -96,7 +96,7 @@ pub(crate) fn of_acks(settings: &[Setting], signature: &ListenerSignature<'_>) -
 }
 
 fn constant_of(setting: &Setting) -> Ident {
-    constant(&format!("__KAFKA_LISTENER_{}", setting.key.to_string().to_uppercase()))
+    constant(&format!("__KAFKA_LISTENER_{}", setting.key.replace('.', "__").to_uppercase()))
 }
 
 /// The constant of an argument's value, and the name of it.

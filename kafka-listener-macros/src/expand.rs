@@ -121,7 +121,7 @@ fn attributes(settings: &[Setting]) -> (TokenStream, TokenStream) {
     for setting in settings {
         let (name, constant) = checks::of_setting(setting);
         constants.extend(constant);
-        let key = setting.key.unraw().to_string();
+        let key = &setting.key;
         let span = setting.value.expr().span();
         let value = match setting.value {
             Value::Text(_) => quote!(Str(#name)),

@@ -47,6 +47,18 @@ fn everything_is_described() {
 }
 
 #[test]
+fn arguments_in_a_table_are_settings_with_its_name() {
+    let args =
+        quote!(topic = "orders", retry_topics = { delays = ["1s", LONG], topic = "{topic}-again", suffix = SUFFIX });
+    check("table", args, quote! { async fn handle(order: Order) {} });
+    let faults = faults(
+        quote!(retry_topics = { delays = [], delays = ["1s"], topics = "x", topic = "or ders", suffix = 3 }, topic = "{topic}"),
+        quote! { async fn handle(order: Order) {} },
+    );
+    assert_eq!(faults.len(), 6, "{faults:#?}");
+}
+
+#[test]
 fn blocking_code_runs_on_the_blocking_pool() {
     check("plain_function", quote!(topic = "orders"), quote! { fn handle(order: Order) -> Outcome { work() } });
     let args = quote!(topic = "orders", blocking = true);

@@ -19,6 +19,8 @@ pub enum FailureAction {
     Default,
     /// Deliver it again after this long, whatever the limits of attempts and time are.
     RetryAfter(Duration),
+    /// Put it off to the next retry topic; where there is none, what `on_failure` says.
+    PutOff,
     /// Park the partition at the record until an operator decides.
     Hold,
     /// Publish the record as a dead letter; it counts as done when the broker has acknowledged that.
@@ -35,6 +37,7 @@ impl FailureAction {
         Some(match self {
             Self::Default => return None,
             Self::RetryAfter(delay) => Decision::RetryAfter(delay),
+            Self::PutOff => Decision::PutOff,
             Self::Hold => Decision::Exhausted(OnFailure::Hold),
             Self::DeadLetter => Decision::Exhausted(OnFailure::DeadLetter),
             Self::Skip => Decision::Exhausted(OnFailure::Skip),
@@ -45,6 +48,7 @@ impl FailureAction {
     fn of(decision: Decision) -> Self {
         match decision {
             Decision::RetryAfter(delay) => Self::RetryAfter(delay),
+            Decision::PutOff => Self::PutOff,
             Decision::Exhausted(OnFailure::Hold) => Self::Hold,
             Decision::Exhausted(OnFailure::DeadLetter) => Self::DeadLetter,
             Decision::Exhausted(OnFailure::Skip) => Self::Skip,

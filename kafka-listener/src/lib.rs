@@ -81,6 +81,7 @@ pub mod error_handler;
 pub mod extract;
 mod failure;
 mod filter;
+mod forward;
 pub mod health;
 pub mod interceptor;
 mod kafka;
@@ -95,6 +96,7 @@ pub mod rebalance;
 mod record;
 mod registry;
 mod retry;
+mod retry_topics;
 mod sabotage;
 #[cfg(test)]
 mod simulation;

@@ -42,6 +42,8 @@ pub struct ListenerStatus {
     pub skipped: u64,
     /// Records published as dead letters, which the broker has acknowledged.
     pub dead_lettered: u64,
+    /// Records put off to a retry topic, which the broker has acknowledged; each time counts.
+    pub put_off: u64,
     /// Dead letter topics that are not there: a record that needs one holds its partition.
     pub missing_dead_letter_topics: Vec<String>,
     /// Records that the listener's `filter` passed over.
@@ -71,6 +73,8 @@ pub struct ConsumerStatus {
     pub index: usize,
     /// `client.id`.
     pub client_id: String,
+    /// Its group: the listener's own, or for the consumer of the retry topics that with `-retry` behind it.
+    pub group_id: String,
     /// `group.instance.id` of a static member.
     pub group_instance_id: Option<String>,
     /// Whether another member of the group holds the seat of that id.
@@ -193,6 +197,7 @@ impl ListenerStatus {
             retried: count(&totals.retried),
             skipped: count(&totals.skipped),
             dead_lettered: count(&totals.dead_lettered),
+            put_off: count(&totals.put_off),
             missing_dead_letter_topics: container.listener().dead_letters.missing(),
             filtered: count(&totals.filtered),
             possibly_repeated: count(&totals.possibly_repeated),
@@ -212,6 +217,7 @@ impl ConsumerStatus {
         Self {
             index: consumer.index,
             client_id: consumer.client_id.clone(),
+            group_id: consumer.group_id.as_ref().to_owned(),
             group_instance_id: consumer.group_instance_id.clone(),
             waits_for_seat: state.waits_for_seat.is_some(),
             stuck: state.stuck.map(|reason| reason.to_string()),
@@ -288,6 +294,9 @@ impl fmt::Display for ListenerStatus {
             self.dead_lettered,
             self.possibly_repeated
         )?;
+        if self.put_off > 0 {
+            write!(f, ", put off {}", self.put_off)?;
+        }
         if let Some(failure) = &self.failure {
             write!(f, "\n  failed: {failure}")?;
         }

@@ -30,6 +30,7 @@ mod panics;
 mod payloads;
 mod producing;
 mod rebalance;
+mod retry_topics;
 mod second_signal;
 mod slots;
 mod slow_handlers;

@@ -53,6 +53,21 @@ fn dead_letters_are_written_back_twice_at_most() {
 }
 
 #[test]
+fn retry_topics_let_the_others_pass() {
+    check(
+        env!("CARGO_BIN_EXE_retry_topics"),
+        &[],
+        &[
+            "charged p4, delivery 1 of 3",
+            "given up p2, payments-0@1: the card is blocked",
+            "charged p1, delivery 3 of 3",
+            "given up p3, payments-0@2: the bank has no time",
+            "put off 4 times",
+        ],
+    );
+}
+
+#[test]
 fn manual_registration_runs_the_named_listener_only() {
     check(
         env!("CARGO_BIN_EXE_manual_registration"),

@@ -4,7 +4,6 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Expr, ExprLit, Lit, LitBool, Path, Type};
@@ -30,7 +29,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug)]
 pub(crate) struct Setting {
-    pub(crate) key: Ident,
+    /// The key's name in the configuration, with the tables around it.
+    pub(crate) key: String,
     pub(crate) value: Value,
 }
 
@@ -74,6 +74,10 @@ impl Arguments {
             errors.at(later.span(), "`topic` and `topics` exclude each other: keep one of the two");
         }
         for argument in raw.arguments {
+            if let RawValue::Table(inner) = argument.value {
+                arguments.settings.extend(settings_of_table(argument.argument.name, inner, errors));
+                continue;
+            }
             let found = errors.len();
             let judged = judge(&argument, errors);
             if found < errors.len() {
@@ -87,12 +91,28 @@ impl Arguments {
                 ("filter", _, RawValue::Path(path)) => arguments.filter = Some(path),
                 (_, _, RawValue::Path(path)) => arguments.krate = path,
                 (_, _, RawValue::Type(codec)) => arguments.codec = Some(codec),
-                (_, Some(value), _) => arguments.settings.push(Setting { key: argument.key, value }),
+                (_, Some(value), _) => {
+                    arguments.settings.push(Setting { key: argument.key.unraw().to_string(), value });
+                }
                 (_, None, _) => {}
             }
         }
         arguments
     }
+}
+
+/// What is right of a table's arguments.
+fn settings_of_table(table: &str, inner: RawArgs, errors: &mut Errors) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for argument in inner.arguments {
+        let found = errors.len();
+        if let Some(value) = judge(&argument, errors)
+            && found == errors.len()
+        {
+            settings.push(Setting { key: format!("{table}.{}", argument.key.unraw()), value });
+        }
+    }
+    settings
 }
 
 /// Checks one value. It is to be used only if no fault was added.
@@ -101,7 +121,7 @@ fn judge(argument: &RawArgument, errors: &mut Errors) -> Option<Value> {
     let expr = without_groups(expr);
     let name = argument.argument.name;
     match argument.argument.kind {
-        Kind::Path => None,
+        Kind::Path | Kind::Table(_) => None,
         Kind::Text | Kind::Codec => {
             judge_text(argument, expr, errors);
             Some(Value::Text(expr.clone()))
@@ -183,6 +203,10 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
     let content =
         |rule: fn(&str) -> Option<String>| (!text::is_resolved_at_start(&value)).then(|| rule(&value)).flatten();
     let fault = text::fault(&value).or_else(|| match name {
+        // The name of another topic is put in at start.
+        "topic" if argument.argument.example.contains("{topic}") && !text::is_resolved_at_start(&value) => {
+            text::topic_fault(&value.replace("{topic}", ""))
+        }
         "id" => text::id_fault(&value),
         "topic" | "topics" => content(text::topic_fault),
         "ack_mode" => content(text::ack_mode_fault),

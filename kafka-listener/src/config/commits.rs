@@ -6,7 +6,7 @@ use super::listener::{Remarks, Written, contradiction};
 use super::parse::spell;
 use super::reader::{Reader, Scope};
 use super::report::{Problem, Report};
-use super::settings::{AckMode, FailurePolicies, FailurePolicy, OnFailure, RetrySettings};
+use super::settings::{AckMode, FailurePolicies, FailurePolicy, OnFailure, RetrySettings, RetryTopicSettings};
 use super::value::Origin;
 
 /// When finished records are committed.
@@ -104,6 +104,37 @@ impl Commits {
             commit_interval: commit_interval.value,
             max_commit_delay: max_commit_delay.value,
             mode_scope: mode.scope,
+        }
+    }
+
+    /// Where records are put off: as read, unless records do not wait for those before them, or cannot be tried again.
+    pub(super) fn retry_topics(
+        &self,
+        reader: &mut Reader<'_>,
+        read: Option<RetryTopicSettings>,
+        remarks: &mut Remarks,
+    ) -> Option<RetryTopicSettings> {
+        let (setting, reason) = match self.ack_mode {
+            AckMode::AtMostOnce => (
+                "`ack_mode = \"at_most_once\"`",
+                "a record that is committed before it is handled cannot be tried again",
+            ),
+            _ if self.async_acks => {
+                ("`async_acks = true`", "records that wait until they are due are delivered in order")
+            }
+            _ => return read,
+        };
+        let read = read?;
+        match reader.entry("retry_topics") {
+            Some((scope, entry)) if scope >= self.mode_scope => {
+                let message = format!("`retry_topics` contradicts {setting}");
+                reader.report.add(Problem::new(&entry.node.origin, message).help(reason));
+                Some(read)
+            }
+            _ => {
+                remarks.notes.push(format!("`retry_topics` does not apply: {setting}"));
+                None
+            }
         }
     }
 

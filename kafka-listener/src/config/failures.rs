@@ -13,8 +13,18 @@ use super::{keys, lint, parse};
 use crate::failure::ErrorClass;
 
 /// Reads both keys. A single action for `on_failure` replaces all of it that lies below; a table replaces what it names.
-pub(super) fn read(listener: &Possible<'_>, reader: &mut Reader<'_>, remarks: &mut Remarks) -> FailurePolicies {
-    let retry = Retry::read(reader);
+///
+/// Records that are `put_off` to retry topics are delivered once in each topic, unless `attempts` says otherwise.
+pub(super) fn read(
+    listener: &Possible<'_>,
+    put_off: bool,
+    reader: &mut Reader<'_>,
+    remarks: &mut Remarks,
+) -> FailurePolicies {
+    let mut retry = Retry::read(reader);
+    if put_off {
+        retry.attempts.get_or_insert(1);
+    }
     let mut classes = classes(reader);
     let base = FailurePolicy { retry: retry.settings(), action: OnFailure::Hold };
     let default = if let Some(class) = classes.remove("default") {

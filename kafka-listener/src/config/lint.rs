@@ -123,6 +123,7 @@ pub(crate) fn typed(key: &'static Key, node: &Node) -> Result<(), Problem> {
         Kind::Integer { .. } => parse::integer(key, node).map(drop),
         Kind::Float { .. } => parse::float(key, node).map(drop),
         Kind::Duration { .. } => parse::duration(key, node).map(drop),
+        Kind::Durations { .. } => parse::durations(key, node).map(drop),
         Kind::Size { .. } => parse::size(key, node).map(drop),
         Kind::Text => parse::text(key, node).map(drop),
         Kind::Texts => parse::texts(key, node).map(drop),

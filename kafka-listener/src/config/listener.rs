@@ -9,6 +9,7 @@ use super::group::Group;
 use super::parse::spell;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
+use super::retry_topics;
 use super::settings::{Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::value::Origin;
 use crate::dead_letter::HeaderStyle;
@@ -87,16 +88,16 @@ pub(super) fn read(
     let commits = Commits::read(written, &mut reader, remarks);
     let group = Group::read(&mut reader, remarks);
     let codec = codec(possible, &mut reader);
-    let failures = failures::read(possible, &mut reader, remarks);
+    let retry_topics = retry_topics::read(&topics, &group_id, cluster, &mut reader);
+    let retry_topics = commits.retry_topics(&mut reader, retry_topics, remarks);
+    let failures = failures::read(possible, retry_topics.is_some(), &mut reader, remarks);
     let failures = commits.failures(&mut reader, failures, remarks);
+    remarks.notes.extend(retry_topics.as_ref().map(|of_them| retry_topics::note(of_them, &topics, &failures)));
     let handler_timeout = reader.optional_duration("handler_timeout").value;
     let dead_letter = dead_letter(&topics, &mut reader);
     if failures.publish_dead_letters() && !cluster.producer.is_safe {
-        let origin = reader.entry("on_failure").map_or(definition, |(_, entry)| &entry.node.origin).clone();
-        reader.report.add(
-            Problem::new(&origin, "dead letters need a producer that loses nothing")
-                .help("set `acks = \"all\"` and `enable_idempotence = true` in `[kafka.producer]`, their defaults"),
-        );
+        let origin = reader.entry("on_failure").map_or(definition, |(_, entry)| &entry.node.origin);
+        reader.report.add(unsafe_producer(origin, "dead letters"));
     }
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
@@ -142,12 +143,20 @@ pub(super) fn read(
         handler_timeout,
         on_corrupt,
         dead_letter,
+        retry_topics,
+        reads_retry_topics: false,
         revoke_timeout: group.revoke_timeout.value,
         shutdown_timeout,
         limits,
         client_properties,
     };
     (settings, reader.described)
+}
+
+/// `what` would be lost.
+pub(super) fn unsafe_producer(origin: &Origin, what: &str) -> Problem {
+    Problem::new(origin, format!("{what} need a producer that loses nothing"))
+        .help("set `acks = \"all\"` and `enable_idempotence = true` in `[kafka.producer]`, their defaults")
 }
 
 /// A listener that names a type decodes with it: what shared blocks say is for others.
@@ -224,7 +233,7 @@ fn dead_letter(topics: &[String], reader: &mut Reader<'_>) -> DeadLetterSettings
 }
 
 /// Kafka's rule for names of topics.
-fn illegal_topic(topic: &str) -> Option<&'static str> {
+pub(super) fn illegal_topic(topic: &str) -> Option<&'static str> {
     if topic.starts_with('^') {
         return Some("patterns are not available in this version: name each topic");
     }

@@ -21,6 +21,7 @@ mod producer;
 mod properties;
 mod reader;
 mod report;
+mod retry_topics;
 #[cfg(feature = "json")]
 mod schema;
 mod select;

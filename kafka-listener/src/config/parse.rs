@@ -93,6 +93,21 @@ pub(crate) fn duration(key: &Key, node: &Node) -> Result<Duration, Problem> {
     }
 }
 
+/// A list of durations; a text is split at commas.
+pub(crate) fn durations(key: &Key, node: &Node) -> Result<Vec<Duration>, Problem> {
+    let Kind::Durations { min, max } = key.kind else { unreachable!("`{}` is read as its kind", key.name) };
+    let one = Key { kind: Kind::Duration { min, max }, ..*key };
+    match &node.value {
+        Tree::List(items) => items.iter().map(|item| duration(&one, item)).collect(),
+        Tree::Text(text) if text.trim().is_empty() => Ok(Vec::new()),
+        Tree::Text(text) => {
+            let part = |part: &str| Node { value: Tree::Text(part.to_owned()), ..node.clone() };
+            text.split(',').map(|text| duration(&one, &part(text))).collect()
+        }
+        _ => Err(wrong(key, node, "a list of durations")),
+    }
+}
+
 /// `45s`; where a text stands for any type, also milliseconds. Fractions of a millisecond are refused.
 fn time(text: &str, loose: bool) -> Option<Duration> {
     let text = text.trim();

@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
             ("kafka.", "tls") => "kafka.tls.",
             ("kafka.", "producer") => "kafka.producer.",
             (_, "retry") => "retry.",
+            (_, "retry_topics") => "retry_topics.",
             (_, "dead_letter") => "dead_letter.",
             (_, "limits") => "limits.",
             (prefix, _) => prefix,
@@ -176,6 +177,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn duration(&mut self, name: &'static str) -> Read<Duration> {
         self.required(name, parse::duration)
+    }
+
+    pub(crate) fn durations(&mut self, name: &'static str) -> Read<Vec<Duration>> {
+        self.required(name, parse::durations)
     }
 
     pub(crate) fn size(&mut self, name: &'static str) -> Read<u64> {

@@ -62,6 +62,10 @@ fn of_kind(kind: &Kind) -> Value {
             { "type": "integer", "minimum": min, "maximum": max, "description": "milliseconds" },
             { "type": "string", "examples": ["100ms", "45s", "5m"] },
         ] }),
+        Kind::Durations { min, max } => {
+            let one = of_kind(&Kind::Duration { min: *min, max: *max });
+            json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": one }] })
+        }
         Kind::Size { min, max } => json!({ "anyOf": [
             { "type": "integer", "minimum": min, "maximum": max, "description": "bytes" },
             { "type": "string", "examples": ["500kB", "8MiB"] },

@@ -296,7 +296,12 @@ fn attribute_layer(definition: &ListenerDefinition, report: &mut Report) -> Tabl
     let mut block = Table::new();
     for attribute in definition.attributes {
         let origin = Origin::Attribute { file: definition.file, line: attribute.line, column: attribute.column };
-        match keys::find(keys::LISTENER, attribute.key) {
+        // `retry_topics.delays` is the key `delays` of a table.
+        let (table, inner) = match attribute.key.split_once('.') {
+            Some((table, inner)) => (table, Some(inner)),
+            None => (attribute.key, None),
+        };
+        match keys::find(keys::LISTENER, table) {
             Some(key) if key.attribute => {}
             _ => {
                 let allowed = keys::LISTENER.iter().filter(|key| key.attribute).map(|key| key.name);
@@ -308,8 +313,15 @@ fn attribute_layer(definition: &ListenerDefinition, report: &mut Report) -> Tabl
             }
         }
         if let Some(node) = attribute_node(attribute, &origin, report) {
-            let layer = Table::from([(attribute.key.to_owned(), Entry { key: origin, node })]);
-            overlay(&mut block, layer);
+            let entry = Entry { key: origin.clone(), node };
+            let entry = match inner {
+                None => entry,
+                Some(inner) => {
+                    let node = Node::new(Tree::Table(Table::from([(inner.to_owned(), entry)])), origin.clone());
+                    Entry { key: origin, node }
+                }
+            };
+            overlay(&mut block, Table::from([(table.to_owned(), entry)]));
         }
     }
     lint::check_block(&block, report);
@@ -370,6 +382,21 @@ fn check_groups(listeners: &[ResolvedListener], report: &mut Report, warnings: &
                         ),
                     )
                     .help("each would fence the other off; give each a `group_instance_id` of its own"),
+                );
+            }
+            let (of_a, of_b) = (a.all_retry_topics(), b.all_retry_topics());
+            if let Some(topic) = of_a.iter().find(|topic| of_b.contains(topic)).filter(|_| a.topics != b.topics) {
+                report.add(
+                    Problem::new(
+                        &origin,
+                        format!(
+                            "listeners `{}` and `{}` of group `{}` would put records off to one topic, `{topic}`",
+                            a.id, b.id, a.group_id
+                        ),
+                    )
+                    .help(
+                        "each would be given records of the other; `{topic}` in `retry_topics.topic` tells them apart",
+                    ),
                 );
             }
             let topic = a.topics.iter().find(|topic| b.topics.contains(topic));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::dead_letter::HeaderStyle;
 use crate::failure::ErrorClass;
+use crate::retry_topics::Suffix;
 
 /// Everything one listener container runs with.
 #[derive(Clone, Debug)]
@@ -50,6 +51,10 @@ pub(crate) struct ListenerSettings {
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) dead_letter: DeadLetterSettings,
+    /// `None`: records are tried again in their place only.
+    pub(crate) retry_topics: Option<RetryTopicSettings>,
+    /// These are the settings of the consumer that reads the retry topics.
+    pub(crate) reads_retry_topics: bool,
 
     pub(crate) revoke_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
@@ -70,10 +75,42 @@ impl ListenerSettings {
 
     /// The topics that dead letters of this listener go to; none where no failure ends in one.
     pub(crate) fn dead_letter_topics(&self) -> Vec<String> {
-        if !self.failures.publish_dead_letters() {
+        // Where records are put off, the consumer of their own topics asks for all.
+        if !self.failures.publish_dead_letters() || self.reads_retry_topics {
             return Vec::new();
         }
         self.topics.iter().map(|topic| self.dead_letter.topic_for(topic)).collect()
+    }
+
+    /// The retry topics of this listener; none where records are tried again in their place only.
+    pub(crate) fn all_retry_topics(&self) -> Vec<String> {
+        self.retry_topics.as_ref().map(|settings| settings.all_topics(&self.topics)).unwrap_or_default()
+    }
+
+    /// What the consumer of the retry topics runs with: a group of its own, so that neither side waits for the other's
+    /// rebalances.
+    pub(crate) fn of_retry_topics(&self) -> Option<Self> {
+        let topics = self.all_retry_topics();
+        if topics.is_empty() {
+            return None;
+        }
+        let group_id = format!("{}-retry", self.group_id);
+        // Whatever lies there was put there by this listener, before the group has committed anything as well.
+        let own = [("group.id", group_id.clone()), ("auto.offset.reset", "earliest".to_owned())];
+        let mut client_properties = self.client_properties.clone();
+        client_properties.retain(|(name, _)| own.iter().all(|(own, _)| name != own));
+        client_properties.extend(own.map(|(name, value)| (name.to_owned(), value.into())));
+        Some(Self {
+            topics,
+            group_id,
+            client_id: format!("{}-retry", self.client_id),
+            consumers: 1,
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            group_instance_id: self.group_instance_id.as_ref().map(|id| format!("{id}-retry")),
+            reads_retry_topics: true,
+            client_properties,
+            ..self.clone()
+        })
     }
 }
 
@@ -221,6 +258,16 @@ pub(crate) struct DeadLetterSettings {
     /// With `{topic}` for the topic that a record was read from.
     pub(crate) topic: String,
     pub(crate) headers: HeaderStyle,
+}
+
+/// `retry_topics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryTopicSettings {
+    /// How long a record waits before each further delivery; not empty.
+    pub(crate) delays: Vec<Duration>,
+    /// With `{topic}` for the topic that a record was read from first; without the suffix.
+    pub(crate) topic: String,
+    pub(crate) suffix: Suffix,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,8 @@ use crate::worker::{Membership, PartitionControl};
 pub(crate) struct Consumer {
     pub(crate) index: usize,
     pub(crate) client_id: String,
+    /// That of the listener, or the one that reads its retry topics.
+    pub(crate) group_id: Arc<str>,
     /// Of a static member.
     pub(crate) group_instance_id: Option<String>,
     pub(crate) waker: Arc<Waker>,
@@ -179,12 +181,14 @@ impl Consumer {
     pub(crate) fn new(
         index: usize,
         client_id: String,
+        group_id: Arc<str>,
         group_instance_id: Option<String>,
         session_timeout: Duration,
     ) -> Self {
         Self {
             index,
             client_id,
+            group_id,
             group_instance_id,
             waker: Arc::new(Waker::default()),
             membership: Arc::new(Membership::new(session_timeout)),
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn whoever_looks_while_a_member_joins_never_sees_it_joined_and_expelled() {
-        let consumer = Consumer::new(0, "shop-0".into(), None, Duration::from_secs(45));
+        let consumer = Consumer::new(0, "shop-0".into(), "shop".into(), None, Duration::from_secs(45));
         let looks_well = |state: &ConsumerState| state.phase != ConsumerPhase::Joined || !state.is_expelled;
         let mut seen = consumer.state.subscribe();
         assert!(looks_well(&seen.borrow_and_update()));
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_later_stop_request_can_only_be_stricter() {
-        let consumer = Consumer::new(0, "shop-0".into(), None, Duration::from_secs(45));
+        let consumer = Consumer::new(0, "shop-0".into(), "shop".into(), None, Duration::from_secs(45));
         let now = Instant::now();
         let ample = StopRequest::new(now, Duration::from_secs(30));
         consumer.request_stop(ample);

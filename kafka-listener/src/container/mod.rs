@@ -104,6 +104,8 @@ pub struct ListenerContainer {
 struct Inner {
     settings: Arc<ListenerSettings>,
     listener: Arc<ListenerContext>,
+    /// What the consumer of the retry topics runs with, where there are any.
+    retries: Option<(Arc<ListenerSettings>, Arc<ListenerContext>)>,
     hooks: Hooks,
     runtime: Handle,
     /// Looks for the dead letter topics, where there are any.
@@ -148,7 +150,11 @@ impl ListenerContainer {
             AbortOnDropHandle::new(runtime.spawn(watch))
         });
         let paused = AtomicBool::new(false);
-        let inner = Inner { settings, listener, hooks, runtime, _watch: watch, consumers, paused };
+        let retries = settings.of_retry_topics().map(|settings| {
+            let listener = listener.of_retry_topics(&settings);
+            (Arc::new(settings), Arc::new(listener))
+        });
+        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, paused };
         Self { inner: Arc::new(inner) }
     }
 
@@ -174,14 +180,7 @@ impl ListenerContainer {
         if !consumers.iter().all(|consumer| has_ended(consumer)) {
             return Err(Error::AlreadyRunning { listener: self.id().to_owned() });
         }
-        let settings = &inner.settings;
-        let fresh: Vec<_> = (0..settings.consumers)
-            .map(|index| {
-                let client_id = format!("{}-{index}", settings.client_id);
-                let instance_id = settings.group_instance_id.as_ref().map(|id| format!("{id}-{index}"));
-                Arc::new(Consumer::new(index, client_id, instance_id, settings.session_timeout))
-            })
-            .collect();
+        let fresh = inner.fresh_consumers();
         for consumer in &fresh {
             consumer.pause(inner.paused.load(Ordering::Acquire));
         }
@@ -387,14 +386,32 @@ impl Inner {
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those of the listener's own topics, and behind them the one of its retry topics.
+    fn fresh_consumers(&self) -> Vec<Arc<Consumer>> {
+        let consumer = |settings: &ListenerSettings, index, number| {
+            let client_id = format!("{}-{number}", settings.client_id);
+            let instance_id = settings.group_instance_id.as_ref().map(|id| format!("{id}-{number}"));
+            let group_id = settings.group_id.as_str().into();
+            Arc::new(Consumer::new(index, client_id, group_id, instance_id, settings.session_timeout))
+        };
+        let own = (0..self.settings.consumers).map(|index| consumer(&self.settings, index, index));
+        let retries = self.retries.iter().map(|(settings, _)| consumer(settings, self.settings.consumers, 0));
+        own.chain(retries).collect()
+    }
+
     fn spawn(&self, consumer: &Arc<Consumer>, siblings: &[Arc<Consumer>]) -> std::io::Result<()> {
+        let (settings, listener) = match &self.retries {
+            Some((settings, listener)) if consumer.index >= self.settings.consumers => (settings, listener),
+            _ => (&self.settings, &self.listener),
+        };
+        let of_one_group = siblings.iter().filter(|sibling| sibling.group_id == consumer.group_id);
         let parts = ConsumerParts {
             consumer: Arc::clone(consumer),
-            listener: Arc::clone(&self.listener),
-            settings: Arc::clone(&self.settings),
+            listener: Arc::clone(listener),
+            settings: Arc::clone(settings),
             hooks: self.hooks.clone(),
             runtime: self.runtime.clone(),
-            siblings: siblings.to_vec(),
+            siblings: of_one_group.cloned().collect(),
         };
         let siblings = siblings.to_vec();
         let shutdown_timeout = self.settings.shutdown_timeout;

@@ -137,8 +137,9 @@ impl std::error::Error for NoDeadLetter {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letter::headers::{Detail, Failed, HeaderStyle, dead_letter_headers};
+    use crate::dead_letter::headers::{Failed, HeaderStyle, dead_letter_headers};
     use crate::extract::sample::Sample;
+    use crate::forward::Detail;
     use crate::record::HeaderIter;
 
     fn letter(headers: &[u8]) -> Result<DeadLetter, NoDeadLetter> {

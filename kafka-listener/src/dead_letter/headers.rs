@@ -3,6 +3,7 @@
 //! The names and encodings are those of Spring's `DeadLetterPublishingRecoverer`, so that its tools read them; `plain`
 //! writes text under names of its own. Whatever else the record carried stays as it was, in its order.
 
+use crate::forward::{Detail, put_error, timestamp_type};
 use crate::record::{HeaderIter, Timestamp, encode_header};
 
 /// `dead_letter.headers`.
@@ -10,30 +11,6 @@ use crate::record::{HeaderIter, Timestamp, encode_header};
 pub(crate) enum HeaderStyle {
     Spring,
     Plain,
-}
-
-/// How much is said of the error. What is cut first when a record becomes too large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
-    Full,
-    /// The beginning of the text.
-    Brief,
-    /// Its class alone.
-    Class,
-    /// Nothing: only where the record came from.
-    Origin,
-}
-
-impl Detail {
-    /// The next smaller one.
-    pub(crate) fn less(self) -> Option<Self> {
-        match self {
-            Self::Full => Some(Self::Brief),
-            Self::Brief => Some(Self::Class),
-            Self::Class => Some(Self::Origin),
-            Self::Origin => None,
-        }
-    }
 }
 
 /// A record that failed for good, and why.
@@ -87,10 +64,6 @@ pub(super) const PLAIN: Names = Names {
 const ORIGIN: [&[u8]; 2] = [b"kafka_dlt-original-", b"dlt-original-"];
 const EXCEPTION: [&[u8]; 3] = [b"kafka_dlt-exception-", b"kafka_dlt-key-exception-", b"dlt-exception-"];
 
-/// Longest text of an error, in bytes.
-const LONGEST_TEXT: usize = 8 * 1024;
-const BRIEF_TEXT: usize = 256;
-
 /// The headers of the dead letter of a record that carried `existing`, as `encode_header` writes them.
 ///
 /// They do not grow with each failure: what was said of an earlier error is replaced. The origin is that of the first
@@ -128,14 +101,7 @@ pub(crate) fn dead_letter_headers(existing: &[u8], failed: &Failed<'_>, style: H
         put(names.timestamp_type, timestamp_type(failed.timestamp).as_bytes());
         put(names.group_id, failed.group_id.as_bytes());
     }
-    if detail != Detail::Origin {
-        put(names.class, failed.class.as_bytes());
-    }
-    match detail {
-        Detail::Full => put(names.message, cut(failed.message, LONGEST_TEXT).as_bytes()),
-        Detail::Brief => put(names.message, cut(failed.message, BRIEF_TEXT).as_bytes()),
-        Detail::Class | Detail::Origin => {}
-    }
+    put_error(&mut put, (names.class, failed.class), (names.message, failed.message), detail);
     headers
 }
 
@@ -145,27 +111,10 @@ fn origin_topic(headers: &[u8]) -> Option<&[u8]> {
     HeaderIter::new(headers).filter(|(name, _)| is_topic(name)).filter_map(|(_, value)| value).last()
 }
 
-/// Java's names of the types.
-fn timestamp_type(timestamp: Timestamp) -> &'static str {
-    match timestamp {
-        Timestamp::NotAvailable => "NoTimestampType",
-        Timestamp::CreateTime(_) => "CreateTime",
-        Timestamp::LogAppendTime(_) => "LogAppendTime",
-    }
-}
-
-/// The beginning of a text, `limit` bytes at most, cut between characters.
-fn cut(text: &str, limit: usize) -> &str {
-    if text.len() <= limit {
-        return text;
-    }
-    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::{LONGEST_TEXT, cut};
 
     type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 

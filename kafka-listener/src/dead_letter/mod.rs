@@ -7,7 +7,7 @@ mod extractor;
 mod headers;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,72 +18,30 @@ pub(crate) use watch::watch;
 
 use bytes::Bytes;
 
-use crate::clock::Instant;
 use crate::config::{DeadLetterSettings, ListenerSettings};
-use crate::kafka::ffi::Outgoing;
-use crate::kafka::{Reread, Rereader, SendFailure};
-use crate::producer::{Producer, SendError, SendResult};
+use crate::forward::{Forwarder, Original, Unpublished};
+use crate::kafka::{Reread, Rereader};
+use crate::producer::{Producer, SendResult};
 use crate::record::TopicPartition;
-use headers::{Detail, dead_letter_headers};
-
-/// How long the cluster is asked for a topic.
-const ASK: Duration = Duration::from_secs(5);
-/// How long the number of a topic's partitions is believed.
-const BELIEVE: Duration = Duration::from_secs(30);
+use headers::dead_letter_headers;
 
 /// What one listener needs to publish dead letters. Connects to nothing before the first one.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
-    producer: Producer,
     settings: DeadLetterSettings,
     rereader: Rereader,
-    /// Partitions of dead letter topics, and when that was asked. Never held across an await, as `missing`.
-    partitions: Mutex<HashMap<String, (Instant, i32)>>,
-    /// Dead letter topics that were not there when they were last asked for. Written by the watch.
+    forwarder: Forwarder,
+    /// Dead letter topics that were not there when they were last asked for. Written by the watch, never held across an
+    /// await.
     missing: Mutex<BTreeSet<String>>,
-}
-
-/// A record that failed for good, with the bytes that it was read with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Letter<'r> {
-    pub(crate) key: Option<&'r [u8]>,
-    pub(crate) payload: Option<&'r [u8]>,
-    /// As `encode_header` writes them.
-    pub(crate) headers: &'r [u8],
-    pub(crate) failed: Failed<'r>,
-}
-
-/// Why a dead letter is not published yet.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unpublished {
-    #[error("there is no dead letter topic `{0}`; create it, it is not created by itself")]
-    NoTopic(String),
-    #[error("ask for dead letter topic `{topic}`: {reason}")]
-    Ask { topic: String, reason: SendFailure },
-    #[error("{0}")]
-    Headers(String),
-    #[error(transparent)]
-    Send(SendError),
-}
-
-impl Unpublished {
-    /// A short word for metrics.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::NoTopic(_) => "unknown_topic",
-            Self::Ask { .. } | Self::Headers(_) => "unavailable",
-            Self::Send(error) => error.reason(),
-        }
-    }
 }
 
 impl DeadLetters {
     pub(crate) fn new(producer: Producer, settings: &Arc<ListenerSettings>) -> Self {
         Self {
-            producer,
             settings: settings.dead_letter.clone(),
             rereader: Rereader::new(Arc::clone(settings)),
-            partitions: Mutex::default(),
+            forwarder: Forwarder::new(producer, "dead letter topic"),
             missing: Mutex::default(),
         }
     }
@@ -111,57 +69,26 @@ impl DeadLetters {
     }
 
     /// Publishes one dead letter, to the partition of the same number where there is one. Resolves when the broker has
-    /// acknowledged it. One that is too large is sent again with less of the error's text.
+    /// acknowledged it.
     ///
     /// Once polled, the dead letter may be stored although the future is dropped.
-    pub(crate) async fn publish(&self, letter: &Letter<'_>) -> Result<SendResult, Unpublished> {
-        let topic = self.topic_for(letter.failed.topic);
-        let partitions = self.partitions(&topic).await?;
-        let partition = Some(letter.failed.partition).filter(|partition| *partition < partitions);
-        let mut detail = Detail::Full;
-        loop {
-            let headers = dead_letter_headers(letter.headers, &letter.failed, self.settings.headers, detail);
-            let outgoing = Outgoing {
-                topic: &topic,
-                partition,
-                key: letter.key,
-                payload: letter.payload,
-                timestamp: letter.failed.timestamp.to_millis().filter(|millis| *millis > 0),
-                headers: &headers,
-            };
-            let error = match self.producer.send_outgoing(&outgoing).await {
-                Ok(stored) => return Ok(stored),
-                Err(error) => error,
-            };
-            if let (SendError::TooLarge { .. }, Some(less)) = (&error, detail.less()) {
-                detail = less;
-            } else {
-                // Whatever was believed of the topic may have been wrong.
-                lock(&self.partitions).remove(&topic);
-                return Err(Unpublished::Send(error));
-            }
-        }
-    }
-
-    async fn partitions(&self, topic: &str) -> Result<i32, Unpublished> {
-        let believed = lock(&self.partitions).get(topic).copied();
-        if let Some((asked_at, partitions)) = believed
-            && Instant::now().saturating_since(asked_at) < BELIEVE
-        {
-            return Ok(partitions);
-        }
-        match self.ask(topic, ASK).await? {
-            Some(partitions) => Ok(partitions),
-            None => Err(Unpublished::NoTopic(topic.to_owned())),
-        }
+    pub(crate) async fn publish(
+        &self,
+        original: &Original<'_>,
+        failed: &Failed<'_>,
+    ) -> Result<SendResult, Unpublished> {
+        let topic = self.topic_for(failed.topic);
+        let timestamp = failed.timestamp.to_millis().filter(|millis| *millis > 0);
+        let headers = |detail| dead_letter_headers(original.headers, failed, self.settings.headers, detail);
+        let stored = self.forwarder.forward(&topic, original, timestamp, headers).await?;
+        lock(&self.missing).remove(&topic);
+        Ok(stored)
     }
 
     /// Asks the cluster how many partitions a topic has; `None` where it does not exist.
     async fn ask(&self, topic: &str, limit: Duration) -> Result<Option<i32>, Unpublished> {
-        let answer = self.producer.engine().partitions(topic, limit).await;
-        let answer = answer.map_err(|reason| Unpublished::Ask { topic: topic.to_owned(), reason })?;
-        if let Some(partitions) = answer {
-            lock(&self.partitions).insert(topic.to_owned(), (Instant::now(), partitions));
+        let answer = self.forwarder.ask(topic, limit).await?;
+        if answer.is_some() {
             lock(&self.missing).remove(topic);
         }
         Ok(answer)

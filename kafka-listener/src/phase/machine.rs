@@ -156,9 +156,10 @@ impl Phase {
             // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
             // slot, and its record's fate is not decided.
             (from, Self::Running) => {
-                !matches!(from, Self::Idle | Self::Held | Self::DeadLetterWaiting | Self::Cancelled)
+                let parked = matches!(from, Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting);
+                !parked && !matches!(from, Self::Idle | Self::Cancelled)
             }
-            (from, Self::DeadLetterWaiting) => from == Self::Producing,
+            (from, Self::DeadLetterWaiting | Self::RetryTopicWaiting) => from == Self::Producing,
             _ => true,
         }
     }

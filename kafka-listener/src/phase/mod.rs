@@ -29,12 +29,16 @@ pub enum Phase {
     Cancelled,
     /// The record failed and is tried again after its backoff.
     RetrySleep,
+    /// The record lies in a retry topic, and its time has not come.
+    WaitingUntilDue,
     /// The record will not be tried again by itself: `on_failure = "hold"`.
     Held,
-    /// A dead letter is on its way to the broker.
+    /// A dead letter, or a record for a retry topic, is on its way to the broker.
     Producing,
     /// The broker did not take the record's dead letter: it is tried again, for ever, or an operator decides.
     DeadLetterWaiting,
+    /// The broker did not take the record for its retry topic: it is tried again, for ever, or an operator decides.
+    RetryTopicWaiting,
     /// Paused by the container's `pause`.
     Paused,
     /// `sync_commits`: the record is done and the broker has not acknowledged its commit yet.
@@ -53,7 +57,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a record meets them.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Idle,
         Self::Queued,
         Self::WaitingForPrevious,
@@ -61,9 +65,11 @@ impl Phase {
         Self::Running,
         Self::Cancelled,
         Self::RetrySleep,
+        Self::WaitingUntilDue,
         Self::Held,
         Self::Producing,
         Self::DeadLetterWaiting,
+        Self::RetryTopicWaiting,
         Self::Paused,
         Self::WaitingForCommit,
         Self::AckOutstanding,
@@ -80,7 +86,7 @@ impl Phase {
 
     /// Whether an operator may decide about the record that the worker is at.
     pub(crate) fn takes_decisions(self) -> bool {
-        matches!(self, Self::Held | Self::DeadLetterWaiting)
+        matches!(self, Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting)
     }
 
     /// Whether user code runs.
@@ -109,9 +115,11 @@ impl fmt::Display for Phase {
             Self::Running => "running",
             Self::Cancelled => "cancelled, still running",
             Self::RetrySleep => "waiting for retry",
+            Self::WaitingUntilDue => "waiting until due",
             Self::Held => "held",
             Self::Producing => "producing",
             Self::DeadLetterWaiting => "dead letter waiting",
+            Self::RetryTopicWaiting => "retry waiting",
             Self::Paused => "paused",
             Self::WaitingForCommit => "waiting for commit",
             Self::AckOutstanding => "waiting for acknowledgement",
@@ -202,13 +210,14 @@ impl Phase {
             | Self::WaitingForPrevious
             | Self::WaitingForSlot
             | Self::RetrySleep
+            | Self::WaitingUntilDue
             | Self::Producing
             | Self::WaitingForCommit
             | Self::AckOutstanding
             | Self::AckedOutOfOrder
             | Self::WaitingForMembership
             | Self::CommitStalled => Row::Waits,
-            Self::Held | Self::DeadLetterWaiting | Self::Paused => Row::Parked,
+            Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting | Self::Paused => Row::Parked,
             Self::Running => Row::Runs,
             Self::Cancelled => Row::Cancelled,
             Self::AtMostOnceCommit => Row::CommitsFirst,

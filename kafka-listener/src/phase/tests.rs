@@ -16,9 +16,11 @@ waiting for slot            leave  leave  leave  leave  leave  park   -      lea
 running                     finish cancel finish cancel finish finish cancel cancel
 cancelled, still running    behind behind behind behind behind -      -      behind
 waiting for retry           leave  leave  leave  leave  leave  park   -      leave
+waiting until due           leave  leave  leave  leave  leave  park   -      leave
 held                        leave  leave  leave  leave  leave  -      -      leave
 producing                   leave  leave  leave  leave  leave  park   -      leave
 dead letter waiting         leave  leave  leave  leave  leave  -      -      leave
+retry waiting               leave  leave  leave  leave  leave  -      -      leave
 paused                      leave  leave  leave  leave  leave  -      -      leave
 waiting for commit          leave  leave  leave  leave  leave  park   -      leave
 waiting for acknowledgement leave  leave  leave  leave  leave  park   -      leave
@@ -187,14 +189,16 @@ proptest! {
     /// Whatever happens: an ended epoch stays ended and starts nothing, running code is never left without a trace,
     /// and a drain ends at its deadline.
     #[test]
-    fn an_ended_epoch_stays_ended(steps in proptest::collection::vec((0..26_usize, 0..2_000_u64), 0..60)) {
+    fn an_ended_epoch_stays_ended(
+        steps in proptest::collection::vec((0..=Phase::ALL.len() + Interrupt::ALL.len(), 0..2_000_u64), 0..60),
+    ) {
         let mut machine = PartitionMachine::new();
         // Whether user code runs, as whoever started it knows.
         let mut runs = false;
         for (step, nanos) in steps {
             let (before, was_stopped) = (machine, machine.is_drained());
             let at = Instant::from_nanos(nanos);
-            match (Phase::ALL.get(step), Interrupt::ALL.get(step.wrapping_sub(17))) {
+            match (Phase::ALL.get(step), Interrupt::ALL.get(step.wrapping_sub(Phase::ALL.len()))) {
                 (Some(phase), _) => {
                     let entered = machine.enter(*phase).is_ok();
                     let started = *phase == Phase::Running && !matches!(before.phase(), Phase::Running | Phase::AtMostOnceCommit);

@@ -21,6 +21,7 @@ use crate::interceptor::{Interceptor, Interceptors};
 use crate::kafka::ProducerEngine;
 use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
+use crate::retry_topics::RetryTopics;
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
 use crate::worker::{LeftBehind, ListenerContext, ListenerMetrics, ManualAcks, Settling};
@@ -256,7 +257,9 @@ impl ListenerRegistryBuilder {
 fn producer(resolved: &Resolved) -> Result<Producer, Error> {
     let engine = ProducerEngine::new(resolved.producer.clone());
     let is_needed = resolved.listeners.iter().any(|listener| {
-        requirements_of(&listener.definition).needs_producer || listener.settings.failures.publish_dead_letters()
+        requirements_of(&listener.definition).needs_producer
+            || listener.settings.failures.publish_dead_letters()
+            || listener.settings.retry_topics.is_some()
     });
     if is_needed {
         engine.prepare().map_err(|reason| Error::Producer { reason: reason.to_string() })?;
@@ -281,12 +284,18 @@ fn container(
     let ResolvedListener { definition, settings, .. } = listener;
     let settings = Arc::new(settings);
     let reads_headers = requirements_of(&definition).reads_headers || !code.interceptors.is_empty();
+    let group_id: Arc<str> = settings.group_id.as_str().into();
+    let retry_topics = settings.retry_topics.clone().map(|retry_topics| {
+        Arc::new(RetryTopics::new(producer.clone(), retry_topics, settings.topics.clone(), Arc::clone(&group_id)))
+    });
     let context = ListenerContext {
         id: settings.id.as_str().into(),
-        group_id: settings.group_id.as_str().into(),
+        group_id: Arc::clone(&group_id),
+        handles_for: Arc::clone(&group_id),
         handler: (definition.handler)(),
         states: states.clone(),
         dead_letters: Arc::new(DeadLetters::new(producer.clone(), &settings)),
+        retry_topics,
         producer: producer.clone(),
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),
@@ -301,8 +310,8 @@ fn container(
         commits_each_record: settings.ack_mode == AckMode::Record,
         settling: settling(&settings),
         attempts: settings.failures.limit_attempts().then(Mutex::default),
-        metrics: ListenerMetrics::new(&settings.id, &settings.group_id),
-        left_behind: LeftBehind::default(),
+        metrics: Arc::new(ListenerMetrics::new(&settings.id, &settings.group_id)),
+        left_behind: Arc::new(LeftBehind::default()),
     };
     ListenerContainer::new(settings, Arc::new(context), code.hooks, runtime)
 }

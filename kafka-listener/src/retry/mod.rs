@@ -15,8 +15,20 @@ use crate::record::TopicPartition;
 pub(crate) enum Decision {
     /// Deliver it again after this long.
     RetryAfter(Duration),
+    /// It waits for its next delivery in a retry topic.
+    PutOff,
     /// It will not be tried again.
     Exhausted(OnFailure),
+}
+
+impl Decision {
+    /// Where there is a further topic to try a record in, it is not given up.
+    pub(crate) fn or_put_off(self, is_possible: bool) -> Self {
+        match self {
+            Self::Exhausted(_) if is_possible => Self::PutOff,
+            decision => decision,
+        }
+    }
 }
 
 /// The failures of the record that a partition is at. A new record gets a new one.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::control::gate;
+use super::elsewhere::Destination;
 use super::guarded::{Guarded, panic_text};
 use super::requests::{HeldAction, HeldAnswer, HeldDecision, WorkerRequest};
 use super::{Settling, WorkerContext, stopped};
@@ -63,7 +64,7 @@ impl WorkerContext {
     ) -> Next {
         let listener = &*self.listener;
         let record = batch.records[at];
-        let (offset, attempt) = (record.offset, retry.attempt());
+        let (offset, attempt) = (record.offset, self.deliveries_before(batch, at).saturating_add(retry.attempt()));
         listener.metrics.failed();
         let text = describe(error);
         let failed = Failed {
@@ -72,11 +73,23 @@ impl WorkerContext {
             at: Instant::now(),
             random: random_share(offset, attempt),
         };
+        let next_topic = self.next_retry_topic(batch, at);
+        let policy = listener.failures.of(error.class());
         let decision = retry.failed(failed, &listener.failures);
+        let decision = decision.or_put_off(error.is_retryable() && next_topic.is_some());
         self.remember(offset, *retry);
         self.control.set_attempt(attempt, Some(Arc::clone(&text)));
         let Some(decision) = self.decide(record, attempt, error, decision).await else { return Next::Leave };
+        // Only an error handler asks for a further retry topic where there is none.
+        let decision = match (decision, next_topic) {
+            (Decision::PutOff, None) => Decision::Exhausted(policy.action),
+            (decision, _) => decision,
+        };
         match self.listener.settling.permitted(decision) {
+            Decision::PutOff => match next_topic {
+                Some(topic) => self.elsewhere(topic, batch, at, retry, error).await,
+                None => unreachable!("replaced above"),
+            },
             Decision::RetryAfter(delay) => {
                 self.log_retry(offset, attempt, delay, error.class(), &text);
                 listener.metrics.retried();
@@ -107,11 +120,13 @@ impl WorkerContext {
                         self.past(offset);
                         Next::Onwards
                     }
-                    Held::DeadLetter => self.dead_letter(batch, at, retry, error).await,
+                    Held::DeadLetter => self.elsewhere(Destination::DeadLetter, batch, at, retry, error).await,
                     Held::Leave => Next::Leave,
                 }
             }
-            Decision::Exhausted(OnFailure::DeadLetter) => self.dead_letter(batch, at, retry, error).await,
+            Decision::Exhausted(OnFailure::DeadLetter) => {
+                self.elsewhere(Destination::DeadLetter, batch, at, retry, error).await
+            }
             Decision::Exhausted(OnFailure::Stop) => {
                 self.control.enter(Phase::Held);
                 self.control.ask(WorkerRequest::Fail { offset, class: error.class().clone(), error: text });
@@ -136,11 +151,12 @@ impl WorkerContext {
         let metadata = RecordMetadata::new(
             self.control.topic_partition.clone(),
             (record.offset, record.timestamp),
-            Arc::clone(&listener.group_id),
+            Arc::clone(&listener.handles_for),
             Arc::clone(&listener.id),
             attempt,
         );
-        let attempt = Attempt::new(attempt, listener.failures.of(error.class()).retry.attempts);
+        let limit = listener.all_stops(listener.failures.of(error.class()).retry.attempts);
+        let attempt = Attempt::new(attempt, limit);
         let failure = FailedDelivery::new(&metadata, error, attempt, decision);
         self.control.enter(Phase::Running);
         let mut asked = Guarded::new(Box::pin(listener.error_handlers.on_failure(failure)));
@@ -219,9 +235,9 @@ impl WorkerContext {
         end
     }
 
-    /// The same for a record whose dead letter was not taken, for so long. `None`: nobody has decided.
-    pub(super) async fn hold_for(&self, held: i64, delay: Duration) -> Option<Held> {
-        self.control.begin_hold(held, Phase::DeadLetterWaiting);
+    /// The same for a record that the broker did not take, for so long. `None`: nobody has decided.
+    pub(super) async fn hold_for(&self, held: i64, delay: Duration, phase: Phase) -> Option<Held> {
+        self.control.begin_hold(held, phase);
         let ended = tokio::select! {
             biased;
             ended = self.decided(held, Readable::Yes) => Some(ended),

@@ -63,6 +63,7 @@ pub(crate) struct Totals {
     pub(crate) retried: AtomicU64,
     pub(crate) skipped: AtomicU64,
     pub(crate) dead_lettered: AtomicU64,
+    pub(crate) put_off: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) possibly_repeated: AtomicU64,
     pub(crate) possibly_lost: AtomicU64,
@@ -156,6 +157,28 @@ impl ListenerMetrics {
     pub(crate) fn not_dead_lettered(&self, reason: &'static str) {
         counter!("kafka_listener_dead_letter_failures_total",
             "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => reason)
+        .increment(1);
+    }
+
+    /// The broker has acknowledged a record in a retry topic.
+    pub(crate) fn put_off(&self, class: &ErrorClass) {
+        self.totals.put_off.fetch_add(1, Ordering::Relaxed);
+        counter!("kafka_listener_put_off_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => class.to_string())
+        .increment(1);
+    }
+
+    /// The broker did not take a record for a retry topic; it is tried again.
+    pub(crate) fn not_put_off(&self, reason: &'static str) {
+        counter!("kafka_listener_put_off_failures_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => reason)
+        .increment(1);
+    }
+
+    /// A record in a retry topic that another group has put there.
+    pub(crate) fn passed_over(&self) {
+        counter!("kafka_listener_passed_over_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone())
         .increment(1);
     }
 

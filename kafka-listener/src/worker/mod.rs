@@ -5,12 +5,13 @@
 
 mod acks;
 mod control;
-mod dead_letter;
+mod elsewhere;
 mod failed;
 mod guarded;
 mod left_behind;
 mod membership;
 mod metrics;
+mod put_off;
 mod requests;
 mod run;
 mod timer;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use failed::Next;
+use put_off::Due;
 use timer::HandlerTimer;
 
 pub(crate) use acks::{AckSlot, ManualAcks};
@@ -38,7 +40,7 @@ pub use run::erase;
 pub(crate) use run::{RunEnd, Unit};
 
 use crate::clock::Instant;
-use crate::config::{Codec, FailurePolicies, OnCorrupt, OnFailure};
+use crate::config::{Codec, FailurePolicies, ListenerSettings, OnCorrupt, OnFailure};
 use crate::dead_letter::DeadLetters;
 use crate::error_handler::ErrorHandlers;
 use crate::failure::ListenerError;
@@ -49,6 +51,7 @@ use crate::phase::Phase;
 use crate::producer::Producer;
 use crate::record::RecordBatch;
 use crate::retry::{AttemptMemory, Decision};
+use crate::retry_topics::{Place, RetryTopics};
 use crate::slots::{Slots, WorkPermit};
 use crate::state::States;
 
@@ -57,10 +60,14 @@ use crate::state::States;
 pub(crate) struct ListenerContext {
     pub(crate) id: Arc<str>,
     pub(crate) group_id: Arc<str>,
+    /// The group that records are handled for: another one where the records of retry topics are read.
+    pub(crate) handles_for: Arc<str>,
     pub(crate) handler: ErasedHandler,
     pub(crate) states: States,
     pub(crate) producer: Producer,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    /// Where records are put off.
+    pub(crate) retry_topics: Option<Arc<RetryTopics>>,
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
     pub(crate) error_handlers: ErrorHandlers,
@@ -77,8 +84,50 @@ pub(crate) struct ListenerContext {
     pub(crate) settling: Settling,
     /// Taken by workers when a record fails or is got past, never across an await; `None` where nothing limits attempts.
     pub(crate) attempts: Option<Mutex<AttemptMemory>>,
-    pub(crate) metrics: ListenerMetrics,
-    pub(crate) left_behind: LeftBehind,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) left_behind: Arc<LeftBehind>,
+}
+
+impl ListenerContext {
+    /// The same for the consumer of the retry topics, which reads every header. Slots and counts are shared.
+    pub(crate) fn of_retry_topics(&self, settings: &ListenerSettings) -> Self {
+        Self {
+            id: Arc::clone(&self.id),
+            group_id: settings.group_id.as_str().into(),
+            handles_for: Arc::clone(&self.handles_for),
+            handler: self.handler.clone(),
+            states: self.states.clone(),
+            producer: self.producer.clone(),
+            dead_letters: Arc::clone(&self.dead_letters),
+            retry_topics: self.retry_topics.clone(),
+            slots: self.slots.clone(),
+            failures: self.failures.clone(),
+            error_handlers: self.error_handlers.clone(),
+            interceptors: self.interceptors.clone(),
+            handler_timeout: self.handler_timeout,
+            on_corrupt: self.on_corrupt,
+            max_payload: self.max_payload,
+            codec: self.codec,
+            reads_headers: true,
+            sync_commits: self.sync_commits,
+            commits_each_record: self.commits_each_record,
+            settling: self.settling,
+            attempts: self.attempts.as_ref().map(|_| Mutex::default()),
+            metrics: Arc::clone(&self.metrics),
+            left_behind: Arc::clone(&self.left_behind),
+        }
+    }
+
+    /// How many deliveries there are at most, those in retry topics included, of errors of the default policy.
+    pub(crate) fn attempt_limit(&self) -> Option<u32> {
+        self.all_stops(self.failures.default.retry.attempts)
+    }
+
+    /// The same for a limit that holds in each topic.
+    fn all_stops(&self, attempts: Option<u32>) -> Option<u32> {
+        let stops = self.retry_topics.as_ref().map_or(1, |topics| topics.stops());
+        attempts.map(|attempts| attempts.saturating_mul(stops))
+    }
 }
 
 impl ListenerContext {
@@ -111,6 +160,8 @@ pub(crate) struct WorkerContext {
     pub(crate) membership: Arc<Membership>,
     pub(crate) permit: WorkPermit,
     commits_each_record: bool,
+    /// Where the partition is one of a retry topic.
+    place: Option<Place>,
     /// Where `handler_timeout` is set.
     timer: Option<HandlerTimer>,
 }
@@ -166,6 +217,7 @@ async fn live(
     let context = WorkerContext {
         permit: WorkPermit::new(listener.slots.clone(), lease),
         commits_each_record: listener.commits_each_record,
+        place: listener.retry_topics.as_ref().and_then(|topics| topics.place_of(control.topic_partition.topic())),
         timer: listener.handler_timeout.map(HandlerTimer::new),
         listener,
         control,
@@ -210,7 +262,9 @@ impl Settling {
     /// A record that was committed before it was handled cannot be tried again or held, whoever asks for it.
     fn permitted(self, decision: Decision) -> Decision {
         match decision {
-            Decision::RetryAfter(_) | Decision::Exhausted(OnFailure::Hold | OnFailure::DeadLetter)
+            Decision::RetryAfter(_)
+            | Decision::PutOff
+            | Decision::Exhausted(OnFailure::Hold | OnFailure::DeadLetter)
                 if self == Self::CommitFirst =>
             {
                 Decision::Exhausted(OnFailure::Skip)
@@ -249,17 +303,28 @@ impl WorkerContext {
         // The failures of the record at `retried`; every other one is at its first delivery.
         let mut retry = self.recall(first.offset);
         let mut retried = 0;
+        let seen = Instant::now();
         let go_on = loop {
             let from = index.load(Ordering::Relaxed);
-            let attempt = if from == retried { retry.attempt() } else { 1 };
-            let unit = Unit {
-                batch,
-                index: &index,
-                until: batch.records.len(),
-                yields_to_returned: false,
-                attempt,
-                context: self,
-            };
+            if from == batch.records.len() {
+                break true;
+            }
+            let mut attempt = if from == retried { retry.attempt() } else { 1 };
+            let mut until = batch.records.len();
+            if self.place.is_some() {
+                // One at a time: each has a time and a number of its own.
+                until = from + 1;
+                match self.wait_until_due(batch, from, seen).await {
+                    Due::Now => attempt = attempt.saturating_add(self.deliveries_before(batch, from)),
+                    Due::OfAnotherGroup => {
+                        self.pass_over(batch, from);
+                        index.store(until, Ordering::Relaxed);
+                        continue;
+                    }
+                    Due::Leave => break false,
+                }
+            }
+            let unit = Unit { batch, index: &index, until, yields_to_returned: false, attempt, context: self };
             let end = tokio::select! {
                 biased;
                 () = self.control.cancelled() => break false,
@@ -271,7 +336,7 @@ impl WorkerContext {
                 (retry, retried) = (self.recall(batch.records[at].offset), at);
             }
             match end {
-                RunEnd::Completed => break true,
+                RunEnd::Completed => {}
                 RunEnd::Interrupted => {
                     if !self.wait_for_gates().await {
                         break false;
@@ -404,6 +469,7 @@ mod tests {
         let skip = Decision::Exhausted(OnFailure::Skip);
         let decisions = [
             Decision::RetryAfter(Duration::ZERO),
+            Decision::PutOff,
             Decision::Exhausted(OnFailure::Hold),
             Decision::Exhausted(OnFailure::DeadLetter),
         ];

@@ -100,7 +100,8 @@ impl ErasedHandler {
 }
 
 async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
-    let Unit { batch, index, attempt, context, .. } = unit;
+    let Unit { batch, index, until, attempt, context, .. } = unit;
+    let records = &batch.records[..until];
     let WorkerContext { control, permit, membership, listener, .. } = context;
     let mut delivery = context.delivery(attempt);
     let mut tally = listener.metrics.tally();
@@ -109,7 +110,7 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
     let mut at = index.load(Ordering::Relaxed);
     let _slot = permit.gives_back_at_the_end();
     control.enter(Phase::Running);
-    while let Some(record) = batch.records.get(at) {
+    while let Some(record) = records.get(at) {
         if control.gates() != 0 || !membership.is_trusted(now) {
             return RunEnd::Interrupted;
         }
@@ -158,11 +159,11 @@ impl WorkerContext {
         let listener = &*self.listener;
         Delivery {
             listener: &listener.id,
-            group_id: &listener.group_id,
+            group_id: &listener.handles_for,
             states: &listener.states,
             producer: &listener.producer,
             attempt,
-            attempt_limit: listener.failures.default.retry.attempts,
+            attempt_limit: listener.attempt_limit(),
             codec: listener.codec,
             filtered: AtomicBool::new(false),
             permit: &self.permit,

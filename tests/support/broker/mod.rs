@@ -344,6 +344,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 auto.create.topics.enable=false
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
+log.retention.ms=-1
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=4

@@ -1,4 +1,5 @@
-//! The keys of a listener that say what becomes of records that fail: `retry`, the classes in `on_failure`, `dead_letter`.
+//! The keys of a listener that say what becomes of records that fail: `retry`, `retry_topics`, the classes in
+//! `on_failure`, `dead_letter`.
 
 use super::{ACTIONS, KEY, Key, Kind};
 
@@ -9,8 +10,8 @@ pub(crate) static RETRY: &[Key] = &[
     Key {
         name: "attempts",
         kind: Kind::Integer { min: 1, max: 4_294_967_295 },
-        default_from: "for ever; Spring's is 10",
-        doc: "Deliveries in all, the first included; then `on_failure` decides.",
+        default_from: "for ever, and 1 with `retry_topics`; Spring's is 10",
+        doc: "Deliveries in all, the first included; then `on_failure` decides. With `retry_topics`: in each topic.",
         spring: "FixedBackOff(maxAttempts)",
         ..KEY
     },
@@ -57,6 +58,42 @@ pub(crate) static RETRY: &[Key] = &[
         doc: "A delivery that would begin later than this after the first one failed is not made: `on_failure` \
               decides. Counted afresh with each assignment.",
         spring: "ExponentialBackOff(maxElapsedTime)",
+        ..KEY
+    },
+];
+
+/// `retry_topics`.
+pub(crate) static RETRY_TOPICS: &[Key] = &[
+    Key {
+        name: "delays",
+        kind: Kind::Durations { min: 1, max: 365 * DAY },
+        default: Some(""),
+        default_from: "records are tried again in their place only",
+        doc: "How long a record waits before each further delivery. Delays that are equal at the end share one topic.",
+        spring: "@RetryableTopic(backOff)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "topic",
+        kind: Kind::Text,
+        default: Some("{topic}-retry"),
+        default_from: "Spring's",
+        doc: "What the retry topics are called before their suffix; `{topic}` stands for the listener's own topic. They \
+              have to exist.",
+        spring: "@RetryableTopic(retryTopicSuffix)",
+        attribute: true,
+        ..KEY
+    },
+    Key {
+        name: "suffix",
+        kind: Kind::Choice(&["delay", "index"]),
+        default: Some("delay"),
+        default_from: "Spring's",
+        doc: "What tells the retry topics apart: the delay in milliseconds, or a number from 0. A single one has no \
+              suffix.",
+        spring: "@RetryableTopic(topicSuffixingStrategy)",
+        attribute: true,
         ..KEY
     },
 ];

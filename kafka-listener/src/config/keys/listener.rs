@@ -1,6 +1,6 @@
 //! The keys of a listener.
 
-pub(crate) use super::failures::{CLASS, DEAD_LETTER, RETRY};
+pub(crate) use super::failures::{CLASS, DEAD_LETTER, RETRY, RETRY_TOPICS};
 use super::group::{
     GROUP_INSTANCE_ID, GROUP_PROTOCOL, GROUP_REMOTE_ASSIGNOR, LEAVE_ON_STOP, ON_FATAL, ON_STUCK,
     PARTITION_ASSIGNMENT_STRATEGY,
@@ -321,6 +321,15 @@ pub(crate) static LISTENER: &[Key] = &[
         kind: Kind::Table(RETRY),
         doc: "How often and how fast a record that failed is tried again, in its place.",
         spring: "DefaultErrorHandler",
+        ..KEY
+    },
+    Key {
+        name: "retry_topics",
+        kind: Kind::Table(RETRY_TOPICS),
+        doc: "Topics in which a record that failed waits for its next delivery, so that its partition goes on without it: \
+              its order is given up.",
+        spring: "@RetryableTopic",
+        attribute: true,
         ..KEY
     },
     Key {

@@ -49,6 +49,11 @@ pub(crate) enum Kind {
         min: u64,
         max: u64,
     },
+    /// A list of them, or one text with commas.
+    Durations {
+        min: u64,
+        max: u64,
+    },
     /// A text with a unit or bytes.
     Size {
         min: u64,

@@ -7,6 +7,7 @@ mod precedence;
 mod producer;
 mod reference;
 mod resolution;
+mod retry_topics;
 mod robustness;
 mod secrets;
 

@@ -79,7 +79,8 @@ impl Member {
                 assigned.retry_at = Some(world.now + delay);
                 false
             }
-            Decision::Exhausted(OnFailure::Skip) => true,
+            // Once the broker has it, it is done here.
+            Decision::Exhausted(OnFailure::Skip) | Decision::PutOff => true,
             Decision::Exhausted(_) => {
                 assigned.queue.push_front(offset);
                 assigned.held = true;

@@ -1,0 +1,11 @@
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders", group_id = "shop", retry_topics = { delay = ["10s"], atempts = 3 })]
+async fn handle(order: Order) {
+    drop(order);
+}
+
+fn main() {}
