@@ -132,11 +132,37 @@ pub enum What {
     FaultBegan {
         /// What it was.
         fault: String,
+        /// The only member that is concerned; everybody without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
     },
     /// It is back.
     FaultEnded {
         /// What it was.
         fault: String,
+    },
+    /// The harness is about to do what this member has to end with an error for.
+    MayFail {
+        /// The member's name.
+        member: String,
+    },
+    /// The harness deleted the records of a partition below `place.offset`, as retention does.
+    Truncated {
+        /// Partition and first offset that is left.
+        #[serde(flatten)]
+        place: Place,
+    },
+    /// The harness is about to delete what the group has committed.
+    OffsetsDeleted,
+    /// The harness deleted the topic and created it again: from here on it is another one.
+    Recreated {
+        /// The topic.
+        topic: String,
+    },
+    /// What was promised for this row in particular has not come about.
+    Broken {
+        /// What, and what came about instead.
+        promise: String,
     },
     /// The final phase is over; the lag is 0 or will not become it.
     Finished,

@@ -6,28 +6,34 @@ use std::collections::BTreeSet;
 use clap::ValueEnum as _;
 use support::checker::Anomaly;
 
-use super::nemesis::Row;
-use super::run::name_of;
-use super::service::{Acks, Engine, Sabotage};
-use super::{Options, judge, say};
+use super::row::Row;
+use super::service::{Engine, Sabotage};
+use super::setting::name_of;
+use super::{Options, judge, run, say};
 
 /// Long enough for a dozen disturbances.
 const MINUTES: f64 = 0.75;
 
 /// Whether every fault was found and every run without one was clean.
 pub(crate) async fn convict(seed: u64, only: &[Sabotage]) -> anyhow::Result<bool> {
+    let folder = run::folder(seed)?;
     let is_wanted = |how: &&Sabotage| only.is_empty() || only.contains(how);
     let mut convicted = Vec::new();
     for how in Sabotage::value_variants().iter().filter(is_wanted) {
         let options = Options { sabotage: Some(*how), ..setting(*how, seed) };
         say(&format!("== {}", name_of(how)));
-        let found: BTreeSet<Anomaly> = judge::verdict_of(&options).await?.by_name().into_keys().collect();
+        let judged = run::random(&options, seed, &folder).await?;
+        judge::print(&judged.verdict);
+        let found: BTreeSet<Anomaly> = judged.verdict.by_name().into_keys().collect();
         convicted.push((*how, found));
     }
     let mut calm = Vec::new();
     for how in [Sabotage::NoDrain, Sabotage::NoOwnership].iter().filter(is_wanted) {
         say(&format!("== the run of {} with nothing broken", name_of(how)));
-        calm.push((*how, judge::verdict_of(&setting(*how, seed)).await?.is_clean()));
+        let folder = folder.join(format!("calm-{}", name_of(how)));
+        let judged = run::random(&setting(*how, seed), seed, &folder).await?;
+        judge::print(&judged.verdict);
+        calm.push((*how, judged.verdict.is_clean()));
     }
     say("broken on purpose      found");
     for (how, found) in &convicted {
@@ -60,10 +66,11 @@ fn setting(how: Sabotage, seed: u64) -> Options {
         partitions: 6,
         rate: 600,
         engine: Engine::Listener,
-        acks: Acks::Return,
         sabotage: None,
         work_ms: 5,
         block: false,
+        threads: 2,
+        record: None,
         settings: Vec::new(),
     };
     match how {
@@ -74,7 +81,9 @@ fn setting(how: Sabotage, seed: u64) -> Options {
         // Handlers outlive the drain, and the partition goes to another consumer of the same process.
         Sabotage::NoOwnership => {
             options.only = vec![Row::Stop, Row::Join];
-            (options.work_ms, options.block, options.rate, options.partitions) = (600, true, 30, 12);
+            (options.work_ms, options.block, options.rate, options.partitions) = (600, true, 12, 12);
+            // Handlers that block shall not keep each other, or the hooks, from running.
+            options.threads = 16;
             options.settings = vec!["listener.consumers=3".to_owned(), "listener.revoke_timeout=200ms".to_owned()];
         }
     }

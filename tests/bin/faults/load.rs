@@ -1,6 +1,7 @@
 //! The producer: orders at a steady rate, each acknowledged one written down.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use support::event::{EventLog, Place, What};
@@ -13,31 +14,39 @@ use tokio::time::MissedTickBehavior;
 #[derive(Debug)]
 pub(crate) struct Load {
     stop: watch::Sender<bool>,
+    partitions: Arc<AtomicI32>,
     sending: JoinHandle<anyhow::Result<u64>>,
     acknowledging: JoinHandle<anyhow::Result<u64>>,
 }
 
+/// What is produced.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders {
+    pub(crate) topic: String,
+    pub(crate) partitions: i32,
+    /// Records per second.
+    pub(crate) rate: u32,
+    /// Their values begin with this.
+    pub(crate) name: String,
+}
+
 /// How many records were sent, and how many of them were acknowledged.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Produced {
     pub(crate) sent: u64,
     pub(crate) acked: u64,
 }
 
 impl Load {
-    /// Orders `SEED-1`, `SEED-2` … over all partitions in turn.
-    pub(crate) fn start(
-        kafka: &Kafka,
-        topic: &str,
-        partitions: i32,
-        rate: u32,
-        seed: u64,
-        harness: Arc<EventLog>,
-    ) -> Self {
+    /// Orders `NAME-1`, `NAME-2` … over all partitions in turn.
+    pub(crate) fn start(kafka: &Kafka, orders: Orders, harness: Arc<EventLog>) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let (hand_over, mut sent) = mpsc::channel(100_000);
-        let (kafka, topic) = (kafka.clone(), topic.to_owned());
+        let kafka = kafka.clone();
+        let Orders { topic, partitions, rate, name } = orders;
         let to = topic.clone();
+        let partitions = Arc::new(AtomicI32::new(partitions));
+        let spread = Arc::clone(&partitions);
         let sending = tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
             tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -49,8 +58,8 @@ impl Load {
                     _ = stopped.changed() => return Ok(count),
                 }
                 count += 1;
-                partition = (partition + 1) % partitions;
-                let value = format!("{seed}-{count}");
+                partition = (partition + 1) % spread.load(Ordering::Relaxed);
+                let value = format!("{name}-{count}");
                 let order = serde_json::json!({
                     "orderId": value, "userId": "user456", "productId": "PROD-789", "quantity": 2, "price": 50_000
                 });
@@ -69,7 +78,12 @@ impl Load {
             }
             Ok(acked)
         });
-        Self { stop, sending, acknowledging }
+        Self { stop, partitions, sending, acknowledging }
+    }
+
+    /// From now on to this many partitions.
+    pub(crate) fn spread_to(&self, partitions: i32) {
+        self.partitions.store(partitions, Ordering::Relaxed);
     }
 
     /// Stops and waits until every record is acknowledged or given up.

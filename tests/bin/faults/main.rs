@@ -1,4 +1,5 @@
-//! The fault harness: real members of one group on a real Kafka, a nemesis from a seed, and a checker that judges.
+//! The fault harness: real members of groups on a real Kafka, a nemesis from a seed, rows of the fault matrix by
+//! themselves, and a checker that judges.
 //!
 //! `cargo run --release --bin faults -- [--seed N] [--minutes M] [--only ROW]`; with `convict` it breaks the library in
 //! every way it knows and has to find each of them. The last line is one JSON object; the exit
@@ -6,12 +7,18 @@
 
 mod convict;
 mod dice;
+mod group;
 mod judge;
 mod load;
 mod nemesis;
+mod report;
+mod row;
 mod run;
+mod scenes;
 #[path = "../member/service/mod.rs"]
 mod service;
+mod setting;
+mod site;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,10 +26,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::nemesis::Row;
-use self::service::{Acks, Engine, MemberArguments, Sabotage};
+use self::row::Row;
+use self::service::{Engine, MemberArguments, Sabotage};
 
-/// Disturbs the members of a group at random and judges what became of their records.
+/// Disturbs the members of a group at random, or by one row of the matrix after the other, and judges what became of
+/// their records.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -37,6 +45,30 @@ enum Part {
     /// What the harness starts its members as.
     #[command(hide = true)]
     Member(Box<MemberArguments>),
+    /// Runs rows by themselves: all, or those that are named.
+    Rows {
+        /// What their dice are thrown from; a random one is printed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only this row, by its number or name; may be repeated.
+        #[arg(long, value_name = "ROW")]
+        only: Vec<Row>,
+        /// How often, each time from the next seed.
+        #[arg(long, default_value_t = 1)]
+        times: u64,
+        /// How many at a time.
+        #[arg(long, default_value_t = 3)]
+        at_once: usize,
+        /// Where the results are appended to, such as `docs/faults/runs.jsonl`.
+        #[arg(long)]
+        record: Option<PathBuf>,
+    },
+    /// What is run for every change: the nemesis for 90 s, and a dozen rows.
+    Gate {
+        /// What the dice are thrown from; another one every hour, and printed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Breaks the library in every way that there is, one after the other, and has to see each of them.
     Convict {
         /// What the nemesis throws its dice from.
@@ -48,7 +80,7 @@ enum Part {
     },
     /// Judges a run that was kept once more.
     Judge {
-        /// Its folder, `target/faults/SEED`.
+        /// Its folder, such as `target/faults/SEED/nemesis`.
         directory: PathBuf,
     },
 }
@@ -61,7 +93,8 @@ struct Options {
     /// How long faults are made.
     #[arg(long, default_value_t = 1.5)]
     minutes: f64,
-    /// Only this row of the fault matrix, by its number or name; may be repeated.
+    /// Only this row of the fault matrix, by its number or name; may be repeated. Rows that the nemesis cannot make are
+    /// run by themselves.
     #[arg(long, value_name = "ROW")]
     only: Vec<Row>,
     /// Kafka nodes: 1 or 3.
@@ -76,9 +109,6 @@ struct Options {
     /// What runs the handlers; all but `listener` are there to see whether the harness can tell.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     engine: Engine,
-    /// What says that a record is done; all but `return` need `--set listener.ack_mode=manual` or `manual_immediate`.
-    #[arg(long, value_enum, default_value_t = Acks::Return)]
-    acks: Acks,
     /// What is broken in the library on purpose.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -88,18 +118,50 @@ struct Options {
     /// Handlers block their thread for that long instead of awaiting it.
     #[arg(long)]
     block: bool,
+    /// Threads of each member's runtime.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
     /// A setting of the members, such as `listener.group_protocol=consumer`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
+    /// Where the results are appended to, such as `docs/faults/runs.jsonl`.
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+impl Options {
+    /// The nemesis with everything as it is by default.
+    fn of_gate() -> Self {
+        Self {
+            seed: None,
+            minutes: 1.5,
+            only: Vec::new(),
+            nodes: 1,
+            partitions: 6,
+            rate: 600,
+            engine: Engine::Listener,
+            sabotage: None,
+            work_ms: 1,
+            block: false,
+            threads: 2,
+            settings: Vec::new(),
+            record: None,
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.part {
         Some(Part::Member(member)) => service::run(&member),
+        Some(Part::Rows { seed, only, times, at_once, record }) => {
+            let rows = if only.is_empty() { Row::ALL.to_vec() } else { only };
+            exit_code(in_runtime(report::rows(&rows, seed, times, at_once, record.as_deref())))
+        }
+        Some(Part::Gate { seed }) => exit_code(in_runtime(report::gate(seed))),
         Some(Part::Convict { seed, only }) => exit_code(in_runtime(convict::convict(seed, &only))),
         Some(Part::Judge { directory }) => exit_code(judge::judge_again(&directory)),
-        None => exit_code(in_runtime(judge::run_and_judge(&arguments.options))),
+        None => exit_code(in_runtime(report::random(&arguments.options))),
     }
 }
 

@@ -1,335 +1,144 @@
-//! One run: a cluster, members, load, and a nemesis that acts every few seconds and heals everything in the end.
+//! Runs: the nemesis on a cluster of its own, and rows by themselves on clusters that they share.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::ValueEnum;
-use support::event::{EventLog, HARNESS, Signal, What};
-use support::kafka::Samples;
-use support::{Cluster, ClusterOptions, CommitSampler, Member, MemberOptions};
-use tokio::time::Instant;
+use support::broker::target_directory;
+use support::checker::Verdict;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use super::dice::Dice;
-use super::load::{Load, Produced};
-use super::nemesis::Row;
-use super::{Options, say};
+use super::group::{Group, Left};
+use super::load::Produced;
+use super::row::Row;
+use super::setting::{Setting, name_of};
+use super::site::{Kind, Site};
+use super::{Options, judge, nemesis, say, scenes};
 
-pub(crate) const TOPIC: &str = "orders";
-const GROUP: &str = "faults";
-
-/// The session timeout of the members, in milliseconds: the broker's usual minimum.
-const SESSION: u64 = 6_000;
-
-/// How many members there are after the start, and at most.
-const FIRST_MEMBERS: usize = 3;
-const MOST_MEMBERS: usize = 5;
-
-/// How long the group may take to handle and commit everything once all is healed.
-const CATCH_UP: Duration = Duration::from_secs(120);
-
-/// How long a member may take to end, a little over its own budget: what is later is for the checker to name.
-const STOP_DEADLINE: Duration = Duration::from_secs(40);
-
-/// What a run leaves to be judged.
+/// A run that was judged.
 #[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) cluster: Cluster,
-    pub(crate) rows: BTreeMap<Row, u32>,
+pub(crate) struct Judged {
+    pub(crate) name: String,
+    pub(crate) verdict: Verdict,
+    /// How often the nemesis made each row.
+    pub(crate) made: BTreeMap<Row, u32>,
     pub(crate) produced: Produced,
-    pub(crate) committed: Samples,
 }
 
-/// Makes faults for as long as the options say, then heals, drains and stops.
-pub(crate) async fn run(options: &Options, seed: u64, directory: &Path) -> anyhow::Result<Finished> {
-    let mut run = Run::start(options, seed, directory).await?;
-    let sampler = CommitSampler::start(&run.cluster, GROUP, TOPIC, Duration::from_millis(50)).await?;
-    let load = Load::start(&run.cluster, TOPIC, options.partitions, options.rate, seed, Arc::clone(&run.harness));
-    for _ in 0..FIRST_MEMBERS {
-        run.join()?;
+/// The folder of a seed, which keeps everything that a verdict rests on; empty.
+pub(crate) fn folder(seed: u64) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(target_directory())?;
+    let directory = target_directory().canonicalize()?.join("faults").join(seed.to_string());
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
     }
-    run.wait_for_members().await?;
-
-    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
-    run.disturb(options, until).await?;
-
-    run.heal().await?;
-    let produced = load.stop().await?;
-    if let Err(err) = run.cluster.wait_for_commits_to_end(GROUP, TOPIC, CATCH_UP).await {
-        say(&format!("not caught up: {err:#}"));
-    }
-    run.stop_all().await?;
-    let committed = sampler.stop().await?;
-    run.harness.write(What::Finished)?;
-    Ok(Finished { cluster: run.cluster, rows: run.rows, produced, committed })
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
-struct Run {
-    cluster: Cluster,
-    harness: Arc<EventLog>,
-    member_options: MemberOptions,
-    dice: Dice,
-    members: Vec<Live>,
-    spawned: usize,
-    /// What has to be undone, and when.
-    pending: Vec<(Instant, Undo)>,
-    rows: BTreeMap<Row, u32>,
+/// The nemesis for as long as the options say, kept in `folder`.
+pub(crate) async fn random(options: &Options, seed: u64, folder: &Path) -> anyhow::Result<Judged> {
+    const NAME: &str = "nemesis";
+    let directory = folder.join(options.sabotage.as_ref().map_or_else(|| NAME.to_owned(), name_of));
+    fs::create_dir_all(&directory)?;
+    let kind = if options.nodes == 1 { Kind::One } else { Kind::Three };
+    let site = Arc::new(Site::start(kind, &directory).await?);
+    let setting = setting(options)?;
+    let rows: Vec<Row> = if options.only.is_empty() { Row::of_nemesis().collect() } else { options.only.clone() };
+    let mut group = Group::start(&site, "m", seed, &setting, &directory).await?;
+    let how_long = Duration::from_secs_f64(options.minutes * 60.0);
+    let made = match nemesis::disturb(&mut group, &rows, nemesis::PAUSE, how_long).await {
+        Ok(made) => made,
+        Err(err) => {
+            group.broken(format!("{err:#}"))?;
+            BTreeMap::new()
+        }
+    };
+    let left = group.finish(true).await?;
+    let verdict = conclude(&left, &directory)?;
+    Ok(Judged { name: NAME.to_owned(), verdict, made, produced: left.produced })
 }
 
-struct Live {
-    member: Member,
-    state: State,
+fn setting(options: &Options) -> anyhow::Result<Setting> {
+    let mut setting = Setting::new(options.partitions, options.rate)?;
+    setting = setting.with(&["--work-ms", &options.work_ms.to_string(), "--engine", &name_of(&options.engine)]);
+    setting = setting.with(&["--threads", &options.threads.to_string()]);
+    if let Some(how) = options.sabotage {
+        setting = setting.with(&["--sabotage", &name_of(&how)]);
+    }
+    if options.block {
+        setting = setting.with(&["--block"]);
+    }
+    let given = options.settings.iter().filter_map(|setting| setting.split_once('='));
+    given.into_iter().try_fold(setting, |setting, (path, value)| setting.set(path, value))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Frozen,
-    Stopping,
+fn conclude(left: &Left, directory: &Path) -> anyhow::Result<Verdict> {
+    judge::keep(left, directory)?;
+    judge::judge(directory)
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Undo {
-    ThawMember(String),
-    ThawNode(usize),
-    RestartNode(usize),
+/// Rows by themselves, as many at a time as are said; those that are done to brokers one after the other.
+pub(crate) async fn rows(rows: &[Row], seed: u64, folder: &Path, at_once: usize) -> anyhow::Result<Vec<Judged>> {
+    let mut judged = Vec::new();
+    for kind in [Kind::One, Kind::Three, Kind::Mock] {
+        let here: Vec<Row> = rows.iter().copied().filter(|row| row.about().site == kind).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let site = Arc::new(Site::start(kind, folder).await?);
+        let (alone, beside): (Vec<Row>, Vec<Row>) = here.into_iter().partition(|row| row.is_of_broker());
+        let places = Arc::new(Semaphore::new(at_once));
+        let mut running = JoinSet::new();
+        for row in beside {
+            let (site, places, folder) = (Arc::clone(&site), Arc::clone(&places), folder.to_owned());
+            running.spawn(async move {
+                // Nobody closes it.
+                let _place = places.acquire().await;
+                row_by_itself(row, &site, seed, &folder).await
+            });
+        }
+        while let Some(one) = running.join_next().await {
+            judged.push(one?);
+        }
+        for row in alone {
+            site.bring_up().await?;
+            judged.push(row_by_itself(row, &site, seed, folder).await);
+        }
+    }
+    Ok(judged)
 }
 
-/// As the command line spells it.
-pub(crate) fn name_of(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+async fn row_by_itself(row: Row, site: &Arc<Site>, seed: u64, folder: &Path) -> Judged {
+    let name = row.about().name.to_owned();
+    say(&format!("{name}: begins"));
+    let directory = folder.join(&name);
+    let (verdict, produced) = match play(row, site, seed, &directory).await {
+        Ok(left) => match conclude(&left, &directory) {
+            Ok(verdict) => (verdict, left.produced),
+            Err(err) => (judge::unfinished(&err), left.produced),
+        },
+        Err(err) => (judge::unfinished(&err), Produced::default()),
+    };
+    say(&format!("{name}: {}", if verdict.is_clean() { "clean" } else { "NOT CLEAN" }));
+    judge::print(&verdict);
+    Judged { name, verdict, made: BTreeMap::from([(row, 1)]), produced }
 }
 
-impl Run {
-    async fn start(options: &Options, seed: u64, directory: &Path) -> anyhow::Result<Self> {
-        let cluster_options = ClusterOptions { log_directory: Some(directory.to_owned()), ..ClusterOptions::default() };
-        let cluster = Cluster::start_with(options.nodes, &cluster_options).await?;
-        cluster.create_topic(TOPIC, options.partitions).await?;
-        let harness = Arc::new(EventLog::append(&directory.join("harness.jsonl"), HARNESS)?);
-        let program: PathBuf = std::env::current_exe().context("the harness does not know its own program")?;
-        let mut member_options = MemberOptions::new(program, &cluster, TOPIC, GROUP, directory);
-        member_options.program.push("member".into());
-        member_options.harness = Some(Arc::clone(&harness));
-        let session = format!("listener.session_timeout={SESSION}ms");
-        member_options = member_options.with(["--work-ms", &options.work_ms.to_string(), "--set", &session]);
-        member_options = member_options.with(["--engine", &name_of(&options.engine)]);
-        member_options = member_options.with(["--acks", &name_of(&options.acks)]);
-        if let Some(how) = options.sabotage {
-            member_options = member_options.with(["--sabotage", &name_of(&how)]);
+async fn play(row: Row, site: &Arc<Site>, seed: u64, directory: &Path) -> anyhow::Result<Left> {
+    fs::create_dir_all(directory)?;
+    let setting = scenes::setting(row)?;
+    let mut group = Group::start(site, row.about().name, seed, &setting, directory).await?;
+    let topic_is_there = match scenes::play(row, &mut group).await {
+        Ok(topic_is_there) => topic_is_there,
+        Err(err) => {
+            group.broken(format!("{err:#}"))?;
+            site.bring_up().await?;
+            true
         }
-        if options.block {
-            member_options = member_options.with(["--block"]);
-        }
-        for setting in &options.settings {
-            member_options = member_options.with(["--set", setting]);
-        }
-        Ok(Self {
-            cluster,
-            harness,
-            member_options,
-            dice: Dice::new(seed),
-            members: Vec::new(),
-            spawned: 0,
-            pending: Vec::new(),
-            rows: BTreeMap::new(),
-        })
-    }
-
-    async fn wait_for_members(&mut self) -> anyhow::Result<()> {
-        for live in &mut self.members {
-            live.member.wait_until_assigned(Duration::from_secs(60)).await?;
-        }
-        Ok(())
-    }
-
-    async fn disturb(&mut self, options: &Options, until: Instant) -> anyhow::Result<()> {
-        let rows = if options.only.is_empty() { Row::ALL.to_vec() } else { options.only.clone() };
-        let mut next = Instant::now();
-        while Instant::now() < until {
-            self.tend().await?;
-            if Instant::now() >= next {
-                let possible: Vec<(Row, u64)> =
-                    rows.iter().filter(|row| self.can(**row)).map(|row| (*row, row.weight())).collect();
-                if let Some(row) = self.dice.choose(&possible) {
-                    say(&format!("{row:?}"));
-                    *self.rows.entry(row).or_default() += 1;
-                    self.make(row).await?;
-                }
-                next = Instant::now() + self.dice.millis(1_000..=5_000);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
-    /// Sees who has ended, undoes what is due, and keeps at least two members.
-    async fn tend(&mut self) -> anyhow::Result<()> {
-        let mut staying = Vec::new();
-        for mut live in std::mem::take(&mut self.members) {
-            match live.member.try_exit()? {
-                Some(exit) if live.state == State::Stopping && exit.is_clean() => {}
-                Some(exit) => say(&format!("{} ended: {exit:?}", live.member.name())),
-                None => staying.push(live),
-            }
-        }
-        self.members = staying;
-        let now = Instant::now();
-        let (due, pending) = std::mem::take(&mut self.pending).into_iter().partition(|(at, _)| *at <= now);
-        self.pending = pending;
-        let due: Vec<(Instant, Undo)> = due;
-        for (_, undo) in due {
-            self.undo(undo).await?;
-        }
-        while self.in_state(State::Running).len() < 2 {
-            self.join()?;
-        }
-        Ok(())
-    }
-
-    fn can(&self, row: Row) -> bool {
-        let broker_is_away = self.pending.iter().any(|(_, undo)| !matches!(undo, Undo::ThawMember(_)));
-        match row {
-            Row::Join => self.members.len() < MOST_MEMBERS,
-            _ if row.is_of_broker() => !broker_is_away,
-            _ => !self.settled().is_empty(),
-        }
-    }
-
-    async fn make(&mut self, row: Row) -> anyhow::Result<()> {
-        match row {
-            Row::Join => self.join()?,
-            Row::Kill => {
-                let victim = self.victim()?;
-                self.members[victim].member.kill().await?;
-            }
-            Row::Stop => {
-                let victim = self.victim()?;
-                self.stop(victim)?;
-            }
-            Row::Roll => {
-                for victim in self.settled().into_iter().rev() {
-                    self.stop(victim)?;
-                    self.join()?;
-                    let pause = self.dice.millis(500..=2_000);
-                    tokio::time::sleep(pause).await;
-                }
-            }
-            Row::Stall => self.freeze_member(500..=SESSION / 2)?,
-            Row::Zombie => self.freeze_member(SESSION + 1_500..=SESSION + 6_000)?,
-            Row::BrokerKill | Row::BrokerRestart => {
-                let node = self.node()?;
-                self.harness.write(What::FaultBegan { fault: format!("node {node}") })?;
-                if row == Row::BrokerKill {
-                    self.cluster.kill(node).await?;
-                } else {
-                    self.cluster.stop(node).await?;
-                }
-                let back = Instant::now() + self.dice.millis(500..=8_000);
-                self.pending.push((back, Undo::RestartNode(node)));
-            }
-            Row::BrokerStall => self.freeze_node(500..=SESSION / 2)?,
-            Row::BrokerFreeze => self.freeze_node(SESSION + 1_500..=SESSION + 6_000)?,
-        }
-        Ok(())
-    }
-
-    async fn undo(&mut self, undo: Undo) -> anyhow::Result<()> {
-        match undo {
-            Undo::ThawMember(name) => {
-                if let Some(live) = self.members.iter_mut().find(|live| live.member.name() == name) {
-                    live.member.signal(Signal::Cont)?;
-                    live.state = State::Running;
-                }
-            }
-            Undo::ThawNode(node) => {
-                self.cluster.thaw(node)?;
-                self.harness.write(What::FaultEnded { fault: format!("node {node}") })?;
-            }
-            Undo::RestartNode(node) => {
-                self.cluster.restart(node).await?;
-                self.harness.write(What::FaultEnded { fault: format!("node {node}") })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn join(&mut self) -> anyhow::Result<()> {
-        self.spawned += 1;
-        let member = Member::spawn(&format!("m{}", self.spawned), &self.member_options)?;
-        self.members.push(Live { member, state: State::Running });
-        Ok(())
-    }
-
-    fn stop(&mut self, member: usize) -> anyhow::Result<()> {
-        let live = &mut self.members[member];
-        live.member.signal(Signal::Term)?;
-        live.state = State::Stopping;
-        Ok(())
-    }
-
-    fn freeze_member(&mut self, millis: std::ops::RangeInclusive<u64>) -> anyhow::Result<()> {
-        let victim = self.victim()?;
-        let live = &mut self.members[victim];
-        live.member.signal(Signal::Stop)?;
-        live.state = State::Frozen;
-        let name = live.member.name().to_owned();
-        self.pending.push((Instant::now() + self.dice.millis(millis), Undo::ThawMember(name)));
-        Ok(())
-    }
-
-    fn freeze_node(&mut self, millis: std::ops::RangeInclusive<u64>) -> anyhow::Result<()> {
-        let node = self.node()?;
-        self.harness.write(What::FaultBegan { fault: format!("node {node}") })?;
-        self.cluster.freeze(node)?;
-        self.pending.push((Instant::now() + self.dice.millis(millis), Undo::ThawNode(node)));
-        Ok(())
-    }
-
-    fn node(&mut self) -> anyhow::Result<usize> {
-        Ok(usize::try_from(self.dice.throw(1..=self.cluster.nodes() as u64))?)
-    }
-
-    /// One of the members that have been up for long enough to be told something.
-    fn victim(&mut self) -> anyhow::Result<usize> {
-        let settled: Vec<(usize, u64)> = self.settled().into_iter().map(|member| (member, 1)).collect();
-        self.dice.choose(&settled).context("there is no member to choose from")
-    }
-
-    /// Members that run and have joined: before that a signal meets a process that is only starting.
-    fn settled(&self) -> Vec<usize> {
-        let running = self.in_state(State::Running);
-        running.into_iter().filter(|member| self.members[*member].member.has_been_assigned()).collect()
-    }
-
-    fn in_state(&self, state: State) -> Vec<usize> {
-        (0..self.members.len()).filter(|member| self.members[*member].state == state).collect()
-    }
-
-    async fn heal(&mut self) -> anyhow::Result<()> {
-        for (_, undo) in std::mem::take(&mut self.pending) {
-            self.undo(undo).await?;
-        }
-        self.tend().await
-    }
-
-    async fn stop_all(&mut self) -> anyhow::Result<()> {
-        // One that still starts would be ended by the signal itself.
-        for live in self.members.iter_mut().filter(|live| live.state == State::Running) {
-            if live.member.wait_until_assigned(Duration::from_secs(60)).await.is_err() {
-                say(&format!("{} never joined", live.member.name()));
-            }
-        }
-        for live in &mut self.members {
-            if live.state == State::Running && live.member.try_exit()?.is_none() {
-                live.member.signal(Signal::Term)?;
-            }
-        }
-        for live in &mut self.members {
-            // A member that does not end is found by the checker; dropping it ends it.
-            live.member.wait_for_exit(STOP_DEADLINE).await.ok();
-        }
-        Ok(())
-    }
+    };
+    group.finish(topic_is_there).await
 }

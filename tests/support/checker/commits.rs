@@ -8,7 +8,13 @@ use crate::kafka::Samples;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     for (topic, samples) in index.samples {
+        let mut began_anew = BTreeSet::new();
         for step in samples.regressions() {
+            let forgotten = index.forgotten.iter().rposition(|at| *at <= step.at);
+            // Once for each time that the offsets were deleted.
+            if forgotten.is_some_and(|which| began_anew.insert((step.partition, which))) {
+                continue;
+            }
             let to = step.to.map_or("nothing".to_owned(), |to| to.to_string());
             let detail = format!("{topic}-{} went back from {} to {to}", step.partition, step.from);
             findings.add(Anomaly::CommitRegress, detail);

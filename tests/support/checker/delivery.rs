@@ -25,7 +25,8 @@ fn everything_done(name: &str, log: &PartitionLog<'_>, committed: i64, findings:
             findings.add(Anomaly::Unseen, detail);
         }
     }
-    for (offset, (_, value)) in log.acked.iter().filter(|(offset, _)| !log.content.contains_key(offset)) {
+    let gone = |offset: &i64| *offset >= log.begins_at && !log.content.contains_key(offset);
+    for (offset, (_, value)) in log.acked.iter().filter(|(offset, _)| gone(offset)) {
         findings.add(Anomaly::Lost, format!("{name}@{offset} `{value}` was acknowledged and is not in the topic"));
     }
 }
@@ -48,6 +49,7 @@ fn contents(name: &str, log: &PartitionLog<'_>, findings: &mut Findings) {
                 findings.add(Anomaly::AbortedRead, detail);
             }
             Some(_) => {}
+            None if run.offset < log.begins_at => {}
             None => {
                 let detail = format!("{} got {name}@{}, which the topic does not have", run.member, run.offset);
                 findings.add(Anomaly::InconsistentOffset, detail);

@@ -32,7 +32,7 @@ pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Finding
     let round_trip = index.round_trip().unwrap_or(UNSEEN_ROUND_TRIP);
     let mut worst = Duplicates::default();
     for (&(topic, partition), log) in &index.logs {
-        for ((member, ownership), repeats) in repeats(log) {
+        for ((member, ownership), repeats) in repeats(log, &index.forgotten) {
             let assignment = format!("{topic}-{partition} of {member}");
             let bound = ownership.map_or(0, |ownership| bound(index, promise, log, ownership, &repeats, round_trip));
             let duplicates = Duplicates { repeats: repeats.len(), bound, assignment };
@@ -53,7 +53,8 @@ pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Finding
 }
 
 impl Duplicates {
-    fn excess(&self) -> i64 {
+    /// How far the repeats are over their bound; below it, negative.
+    pub fn excess(&self) -> i64 {
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
         signed(self.repeats) - signed(self.bound)
     }
@@ -72,11 +73,14 @@ type Assignment<'a> = (&'a str, Option<usize>);
 type Repeats<'r, 'a> = Vec<(&'r Run<'a>, &'r Run<'a>)>;
 
 /// Every start beyond a record's first that is no retry, with the run before it, by the assignment of that run.
-fn repeats<'r, 'a>(log: &'r PartitionLog<'a>) -> BTreeMap<Assignment<'a>, Repeats<'r, 'a>> {
+fn repeats<'r, 'a>(log: &'r PartitionLog<'a>, forgotten: &[u64]) -> BTreeMap<Assignment<'a>, Repeats<'r, 'a>> {
     let mut latest: BTreeMap<i64, &Run<'_>> = BTreeMap::new();
     let mut repeats: BTreeMap<_, Repeats<'_, '_>> = BTreeMap::new();
     for run in log.runs.iter().filter(|run| !run.woken) {
         let Some(before) = latest.insert(run.offset, run) else { continue };
+        if forgotten.iter().any(|at| (before.started..run.started).contains(at)) {
+            continue;
+        }
         let same_assignment = before.member == run.member && before.ownership == run.ownership;
         if !(same_assignment && before.had_failed_by(run.started)) {
             repeats.entry((before.member, before.ownership)).or_default().push((before, run));

@@ -17,6 +17,10 @@ pub(super) struct Index<'a> {
     pub(super) members: BTreeMap<&'a str, Member>,
     pub(super) disturbances: Vec<Disturbance<'a>>,
     pub(super) samples: &'a BTreeMap<String, Samples>,
+    /// When the group's committed offsets were deleted, and all begins anew.
+    pub(super) forgotten: Vec<u64>,
+    /// What was promised for the row in particular and has not come about.
+    pub(super) broken: Vec<&'a str>,
     /// When a commit was acknowledged, whose, and how long that took.
     round_trips: Vec<(u64, &'a str, u64)>,
     /// When somebody came, went or was given something: the group was not settled.
@@ -37,6 +41,8 @@ pub(super) struct PartitionLog<'a> {
     pub(super) done: BTreeMap<i64, u64>,
     /// Done without a handler's word: dead-lettered, or skipped by a policy.
     pub(super) by_policy: BTreeSet<i64>,
+    /// The log begins here, because the harness deleted what was before.
+    pub(super) begins_at: i64,
     pub(super) ownerships: Vec<Ownership<'a>>,
     /// When, by whom, which offset.
     pub(super) commits: Vec<(u64, &'a str, i64)>,
@@ -74,6 +80,8 @@ pub(super) struct Member {
     pub(super) signals: Vec<(u64, Signal)>,
     /// When, with which code, by which signal.
     pub(super) exit: Option<(u64, Option<i32>, Option<i32>)>,
+    /// Something was done to it that it has to end with an error for.
+    pub(super) may_fail: bool,
 }
 
 /// A time in which a member, or everybody, could be kept from committing or from noticing a rebalance.
@@ -94,7 +102,7 @@ pub(super) enum Kind {
     Frozen,
     /// The group went on without the member.
     Lost,
-    /// A broker was away.
+    /// A broker was away, or the network between.
     Fault,
 }
 
@@ -120,6 +128,8 @@ impl<'a> Index<'a> {
             members: BTreeMap::new(),
             disturbances: Vec::new(),
             samples: &history.samples,
+            forgotten: Vec::new(),
+            broken: Vec::new(),
             round_trips: Vec::new(),
             unsettled: Vec::new(),
             end: events.last().map_or(0, |event| event.at),
@@ -191,7 +201,11 @@ impl<'a> Index<'a> {
                     log.end_ownership(member, at);
                 }
             }
-            What::Report { .. } | What::FaultBegan { .. } | What::FaultEnded { .. } => {}
+            What::MayFail { member } => self.members.entry(member).or_default().may_fail = true,
+            What::Truncated { place } => self.log(place).begins_at = place.offset,
+            What::OffsetsDeleted => self.forgotten.push(at),
+            What::Broken { promise } => self.broken.push(promise),
+            What::Report { .. } | What::FaultBegan { .. } | What::FaultEnded { .. } | What::Recreated { .. } => {}
             What::Finished => self.end = at,
         }
     }
@@ -225,11 +239,11 @@ impl<'a> Index<'a> {
             }
         }
         for (n, event) in events.iter().enumerate() {
-            let What::FaultBegan { fault } = &event.what else { continue };
+            let What::FaultBegan { fault, member } = &event.what else { continue };
             let its_end = |later: &&&Event| matches!(&later.what, What::FaultEnded { fault: ended } if ended == fault);
             let ended = events[n..].iter().find(its_end);
             let until = ended.map_or(end, |ended| ended.at.saturating_add(nanos(recovery)));
-            self.disturbances.push(Disturbance { member: None, kind: Kind::Fault, from: event.at, until });
+            self.disturbances.push(Disturbance { member: member.as_deref(), kind: Kind::Fault, from: event.at, until });
         }
         for event in events.iter().filter(|event| matches!(event.what, What::Lost { .. })) {
             // The coordinator had not heard from it for a session.

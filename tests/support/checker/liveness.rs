@@ -9,25 +9,38 @@ use crate::event::Signal;
 /// What a stop may take beyond its own budget: the runtime's and the process's end.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
-pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Findings) {
+/// The answer is the longest that a partition with work stood still while no broker was away.
+pub(super) fn check(index: &Index<'_>, promise: &Promise, findings: &mut Findings) -> Duration {
+    let recovery = nanos(promise.recovery);
+    let without_broker = index.disturbances.iter().filter(|one| one.kind == Kind::Fault && one.member.is_none());
+    let without_broker = merged(without_broker.map(|one| (one.from, one.until.saturating_sub(recovery))).collect());
     let excused = excused(&index.disturbances, promise);
+    let mut longest = 0;
     for (&(topic, partition), log) in &index.logs {
-        progress(&format!("{topic}-{partition}"), index.end, log, &excused, promise, findings);
+        let name = format!("{topic}-{partition}");
+        for (offset, from, until) in waits(index.end, log) {
+            let waited = Duration::from_nanos(without(&excused, from, until));
+            if waited > promise.stuck_after {
+                findings.add(Anomaly::Stuck, format!("{name} stood at {offset} for {waited:?}"));
+            }
+            longest = longest.max(without(&without_broker, from, until));
+        }
     }
     for (name, member) in &index.members {
         stop(name, index.end, member, promise, findings);
         exit(name, index, member, findings);
     }
+    Duration::from_nanos(longest)
 }
 
 /// The times in which nobody has to make progress: a disturbance, and a session to notice it. Merged and sorted.
 fn excused(disturbances: &[Disturbance<'_>], promise: &Promise) -> Vec<(u64, u64)> {
     let notice = nanos(promise.session_timeout) + nanos(promise.recovery);
-    let mut times: Vec<(u64, u64)> = disturbances
-        .iter()
-        .filter(|one| one.kind != Kind::Lost)
-        .map(|one| (one.from, one.until.saturating_add(notice)))
-        .collect();
+    let disturbances = disturbances.iter().filter(|one| one.kind != Kind::Lost);
+    merged(disturbances.map(|one| (one.from, one.until.saturating_add(notice))).collect())
+}
+
+fn merged(mut times: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     times.sort_unstable();
     let mut merged: Vec<(u64, u64)> = Vec::new();
     for (from, until) in times {
@@ -39,30 +52,21 @@ fn excused(disturbances: &[Disturbance<'_>], promise: &Promise) -> Vec<(u64, u64
     merged
 }
 
-fn progress(
-    name: &str,
-    end: u64,
-    log: &PartitionLog<'_>,
-    excused: &[(u64, u64)],
-    promise: &Promise,
-    findings: &mut Findings,
-) {
+/// How long it is between two moments without these times.
+fn without(times: &[(u64, u64)], from: u64, until: u64) -> u64 {
+    let excused: u64 = times.iter().map(|(began, ended)| (*ended).min(until).saturating_sub((*began).max(from))).sum();
+    until.saturating_sub(from).saturating_sub(excused)
+}
+
+/// Every record that the partition stood at, from when to when.
+fn waits(end: u64, log: &PartitionLog<'_>) -> impl Iterator<Item = (i64, u64, u64)> {
     let mut since = 0;
-    for (offset, _) in log.visible() {
-        let Some(available) = log.available(offset) else { continue };
-        let done = log.done.get(&offset).copied();
-        let (waited_from, waited_until) = (available.max(since), done.unwrap_or(end));
-        let excused: u64 = excused
-            .iter()
-            .map(|(from, until)| (*until).min(waited_until).saturating_sub((*from).max(waited_from)))
-            .sum();
-        let waited = waited_until.saturating_sub(waited_from).saturating_sub(excused);
-        if waited > nanos(promise.stuck_after) {
-            let detail = format!("{name} stood at {offset} for {:?}", Duration::from_nanos(waited));
-            findings.add(Anomaly::Stuck, detail);
-        }
-        since = since.max(waited_until);
-    }
+    log.visible().filter_map(move |(offset, _)| {
+        let from = log.available(offset)?.max(since);
+        let until = log.done.get(&offset).copied().unwrap_or(end);
+        since = since.max(until);
+        Some((offset, from, until))
+    })
 }
 
 fn stop(name: &str, end: u64, member: &Member, promise: &Promise, findings: &mut Findings) {
@@ -91,7 +95,8 @@ fn exit(name: &str, index: &Index<'_>, member: &Member, findings: &mut Findings)
         (Some(0), _) if sent(Signal::Term).is_some() => return,
         (_, Some(9)) if sent(Signal::Kill).is_some() => return,
         // Without a broker it cannot commit, and must say so.
-        (Some(_), None) if sent(Signal::Term).is_some_and(|asked| without_broker(index, asked, at)) => return,
+        (Some(_), None) if sent(Signal::Term).is_some_and(|asked| without_broker(name, index, asked, at)) => return,
+        (Some(code), None) if member.may_fail && code != 0 => return,
         (Some(0), _) => format!("{name} ended by itself"),
         (Some(code), _) => format!("{name} ended with code {code}"),
         (None, signal) => format!("{name} was ended by signal {}", signal.unwrap_or_default()),
@@ -99,6 +104,6 @@ fn exit(name: &str, index: &Index<'_>, member: &Member, findings: &mut Findings)
     findings.add(Anomaly::BadExit, detail);
 }
 
-fn without_broker(index: &Index<'_>, from: u64, until: u64) -> bool {
-    index.disturbances.iter().any(|one| one.kind == Kind::Fault && one.meets(from, until))
+fn without_broker(name: &str, index: &Index<'_>, from: u64, until: u64) -> bool {
+    index.disturbed(name, from, until).any(|one| one.kind == Kind::Fault)
 }

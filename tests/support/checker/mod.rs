@@ -8,6 +8,7 @@ mod commits;
 mod delivery;
 mod duplicates;
 mod history;
+mod lives;
 mod liveness;
 mod order;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::collect::{content_of, events_in};
 pub use self::duplicates::Duplicates;
 use self::history::Index;
+pub use self::lives::second_life_of;
 use crate::event::{Event, Place};
 use crate::kafka::Samples;
 
@@ -117,6 +119,8 @@ pub enum Anomaly {
     LateStop,
     /// A member ended by itself with an error, or crashed.
     BadExit,
+    /// What the harness waited for, because this row promises it, has not come about.
+    PromiseBroken,
 }
 
 impl fmt::Display for Anomaly {
@@ -147,6 +151,8 @@ pub struct Verdict {
     pub done: usize,
     /// The repeats that were nearest to their bound.
     pub worst_duplicates: Duplicates,
+    /// The longest that a partition with work stood still while no broker was away.
+    pub stood_still: Duration,
 }
 
 impl Verdict {
@@ -167,18 +173,23 @@ impl Verdict {
 
 /// Judges one group's run.
 pub fn check(history: &History, promise: &Promise) -> Verdict {
-    let index = Index::new(history, promise.session_timeout, promise.recovery);
+    let lives = lives::apart(history);
+    let index = Index::new(lives.as_ref().unwrap_or(history), promise.session_timeout, promise.recovery);
     let mut findings = Findings::default();
     delivery::check(&index, &mut findings);
     order::check(&index, promise, &mut findings);
     let worst_duplicates = duplicates::check(&index, promise, &mut findings);
     commits::check(&index, &mut findings);
-    liveness::check(&index, promise, &mut findings);
+    let stood_still = liveness::check(&index, promise, &mut findings);
+    for promise in &index.broken {
+        findings.add(Anomaly::PromiseBroken, *promise);
+    }
     Verdict {
         findings: findings.0,
         starts: index.logs.values().map(|log| log.runs.len()).sum(),
         done: index.logs.values().map(|log| log.done.len()).sum(),
         worst_duplicates,
+        stood_still,
     }
 }
 

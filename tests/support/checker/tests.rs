@@ -203,7 +203,7 @@ fn a_record_that_fails_is_not_waited_for_and_starts_again_elsewhere() {
 fn a_broker_that_was_away_excuses_repeats_and_standing_still() {
     let fault = || "node 1 was stopped".to_owned();
     let log = Log::with(6).assigned("a").handles("a", 0..2).commits("a", 2);
-    let log = log.event("harness", What::FaultBegan { fault: fault() }).handles("a", 2..4).after(40_000).lost("a");
+    let log = log.event("harness", What::FaultBegan { fault: fault(), member: None }).handles("a", 2..4).after(40_000).lost("a");
     let log = log.event("harness", What::FaultEnded { fault: fault() }).assigned("a").handles("a", 2..6);
     log.commits("a", 6).stopped("a").passes();
 }
@@ -369,7 +369,7 @@ fn a_crash_an_error_and_an_end_unasked_are_bad_exits() {
 fn a_member_that_stops_while_the_broker_is_away_may_say_that_it_could_not_commit() {
     let fault = "node 1 frozen".to_owned();
     let log = Log::with(1).assigned("a").handles("a", [0]).commits("a", 1);
-    let log = log.event("harness", What::FaultBegan { fault }).signal("a", Signal::Term);
+    let log = log.event("harness", What::FaultBegan { fault, member: None }).signal("a", Signal::Term);
     log.exits("a", Some(1), None).passes();
 }
 

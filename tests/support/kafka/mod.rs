@@ -5,6 +5,7 @@
 mod admin;
 mod group;
 mod produce;
+mod raw;
 mod read;
 mod sampler;
 

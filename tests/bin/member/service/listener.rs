@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<Eve
     }
     metrics::set_global_recorder(RoundTrips(Arc::clone(&events)))?;
     let mut builder = ListenerRegistry::builder()
-        .config_str("")
+        .config_str(properties(&arguments.properties))
         .environment(false)
         .without_discovery()
         .register(match (arguments.acks, arguments.payload) {
@@ -111,6 +111,12 @@ pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<Eve
     let words = report.to_string();
     report.into_result()?;
     Ok(words)
+}
+
+/// As a file that sets nothing but these.
+fn properties(properties: &[(String, String)]) -> String {
+    let lines = properties.iter().map(|(key, value)| format!("{key:?} = {value:?}\n"));
+    std::iter::once("[kafka.properties]\n".to_owned()).chain(lines).collect()
 }
 
 /// Writes every rebalance down.

@@ -37,6 +37,9 @@ pub(crate) struct MemberArguments {
     /// A setting of the library, such as `listener.session_timeout=6s`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
+    /// A property of librdkafka, such as `socket.timeout.ms=3000`; may be repeated.
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) properties: Vec<(String, String)>,
     /// How long each handler works, in milliseconds.
     #[arg(long, default_value_t = 0)]
     pub(crate) work_ms: u64,
