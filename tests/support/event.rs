@@ -141,6 +141,11 @@ pub enum What {
         /// What it was.
         fault: String,
     },
+    /// The harness threw a member out of its group, behind its back.
+    Evicted {
+        /// The member's name.
+        member: String,
+    },
     /// The harness is about to do what this member has to end with an error for.
     MayFail {
         /// The member's name.
@@ -271,7 +276,16 @@ impl EventLog {
     ///
     /// When it cannot be written.
     pub fn write(&self, what: What) -> anyhow::Result<()> {
-        let event = Event { at: clock::monotonic(), wall: clock::wall(), by: self.by.clone(), what };
+        self.write_as_of(clock::monotonic(), what)
+    }
+
+    /// Writes an event that happened before, at this reading of the monotonic clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLog::write`].
+    pub fn write_as_of(&self, at: u64, what: What) -> anyhow::Result<()> {
+        let event = Event { at, wall: clock::wall(), by: self.by.clone(), what };
         let mut line = serde_json::to_vec(&event)?;
         line.push(b'\n');
         Ok((&self.file).write_all(&line)?)

@@ -181,7 +181,7 @@ impl Group {
 
     /// A member more, with these arguments beside those of all; the answer is its name.
     pub(crate) fn join_with(&mut self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.join_as(self.options.clone().with(arguments.iter().copied()))
+        self.join_as(&self.options.clone().with(arguments.iter().copied()))
     }
 
     pub(crate) fn join(&mut self) -> anyhow::Result<String> {
@@ -193,10 +193,10 @@ impl Group {
         &self.options
     }
 
-    pub(crate) fn join_as(&mut self, options: MemberOptions) -> anyhow::Result<String> {
+    pub(crate) fn join_as(&mut self, options: &MemberOptions) -> anyhow::Result<String> {
         self.spawned += 1;
         let name = format!("{}-{}", self.prefix, self.spawned);
-        let member = Member::spawn(&name, &options)?;
+        let member = Member::spawn(&name, options)?;
         self.members.push(Live { member, state: State::Running });
         Ok(name)
     }
@@ -368,7 +368,9 @@ impl Group {
         if topic_is_there {
             let name = if is_second { second_life_of(&self.topic) } else { self.topic.clone() };
             let mut content = checker::content_of(self.kafka(), &self.topic).await?;
-            content.iter_mut().for_each(|content| content.place.topic.clone_from(&name));
+            for content in &mut content {
+                content.place.topic.clone_from(&name);
+            }
             self.left.content.append(&mut content);
             self.keep_samples(name).await?;
         }

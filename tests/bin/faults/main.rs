@@ -19,6 +19,8 @@ mod scenes;
 mod service;
 mod setting;
 mod site;
+#[cfg(test)]
+mod table;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -59,10 +61,12 @@ enum Part {
         /// How many at a time.
         #[arg(long, default_value_t = 3)]
         at_once: usize,
-        /// Where the results are appended to, such as `docs/faults/runs.jsonl`.
+        /// Where the results are appended to; the guarantees quote `docs/faults/runs.jsonl`.
         #[arg(long)]
         record: Option<PathBuf>,
     },
+    /// Lists the rows: number, name, what happens, what is promised.
+    List,
     /// What is run for every change: the nemesis for 90 s, and a dozen rows.
     Gate {
         /// What the dice are thrown from; another one every hour, and printed.
@@ -124,7 +128,7 @@ struct Options {
     /// A setting of the members, such as `listener.group_protocol=consumer`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
-    /// Where the results are appended to, such as `docs/faults/runs.jsonl`.
+    /// Where the results are appended to; the guarantees quote `docs/faults/runs.jsonl`.
     #[arg(long)]
     record: Option<PathBuf>,
 }
@@ -157,6 +161,12 @@ fn main() -> ExitCode {
         Some(Part::Rows { seed, only, times, at_once, record }) => {
             let rows = if only.is_empty() { Row::ALL.to_vec() } else { only };
             exit_code(in_runtime(report::rows(&rows, seed, times, at_once, record.as_deref())))
+        }
+        Some(Part::List) => {
+            for about in Row::ALL.map(Row::about) {
+                say(&format!("{:<3} {:<22} {}: {}", about.number, about.name, about.fault, about.promise));
+            }
+            ExitCode::SUCCESS
         }
         Some(Part::Gate { seed }) => exit_code(in_runtime(report::gate(seed))),
         Some(Part::Convict { seed, only }) => exit_code(in_runtime(convict::convict(seed, &only))),

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rdkafka::types::RDKafkaApiKey as Api;
+use support::event::What;
 use support::{Effect, Requests};
 use tokio::time::Instant;
 
@@ -138,8 +139,11 @@ impl Nemesis<'_> {
             Row::Flap => self.flap().await?,
             Row::Evicted => {
                 let victim = self.group.victim()?;
-                // It may be joining just now, and then it has no seat to be thrown from.
-                if let Err(err) = self.group.kafka().evict(&self.group.id, &format!("{victim}-member-0")).await {
+                let (id, client) = (&self.group.id, format!("{victim}-member-0"));
+                // Written before: it may hear of it before we do.
+                self.group.harness.write(What::Evicted { member: victim.clone() })?;
+                if let Err(err) = self.group.kafka().evict(id, &client).await {
+                    // It may be joining just now, and then it has no seat to be thrown from.
                     say(&format!("{victim} stays: {err:#}"));
                 }
             }
@@ -261,7 +265,11 @@ impl Nemesis<'_> {
     async fn end_node(&mut self, node: usize, by_force: bool) -> anyhow::Result<()> {
         self.group.fault_begins(&format!("node {node}"), None)?;
         let cluster = self.group.site.cluster()?;
-        if by_force { cluster.kill(node).await? } else { cluster.stop(node).await? }
+        if by_force {
+            cluster.kill(node).await?;
+        } else {
+            cluster.stop(node).await?;
+        }
         self.later(500..=8_000, Undo::RestartNode(node));
         Ok(())
     }

@@ -103,7 +103,11 @@ fn conclude(seed: u64, judged: &[Judged], record: Option<&Path>) -> anyhow::Resu
         let said = if found.is_empty() { "clean".to_owned() } else { format!("{found:?}") };
         let repeats = format!("{} of {}", duplicates.repeats, duplicates.bound);
         let times: u32 = one.made.values().sum();
-        say(&format!("{:<25} {times:>5}  {repeats:>16}  {:>9.1} s  {said}", one.name, verdict.stood_still.as_secs_f64()));
+        say(&format!(
+            "{:<25} {times:>5}  {repeats:>16}  {:>9.1} s  {said}",
+            one.name,
+            verdict.stood_still.as_secs_f64()
+        ));
         for (anomaly, count) in found {
             *anomalies.entry(anomaly).or_default() += count;
         }

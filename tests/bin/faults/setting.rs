@@ -24,9 +24,12 @@ pub(crate) struct Setting {
 impl Setting {
     /// The library's defaults, but for a session that is worth waiting for the end of.
     pub(crate) fn new(partitions: i32, rate: u32) -> anyhow::Result<Self> {
-        let setting =
-            Self { partitions, rate, topic_is_there: true, arguments: Vec::new(), promise: Promise::default() };
-        setting.set("listener.session_timeout", &format!("{SESSION}ms"))
+        Self::of_broker(partitions, rate).set("listener.session_timeout", &format!("{SESSION}ms"))
+    }
+
+    /// The library's defaults; in a group of the `consumer` protocol the broker has the session.
+    pub(crate) fn of_broker(partitions: i32, rate: u32) -> Self {
+        Self { partitions, rate, topic_is_there: true, arguments: Vec::new(), promise: Promise::default() }
     }
 
     /// With these arguments of the member.

@@ -102,6 +102,8 @@ pub(super) enum Kind {
     Frozen,
     /// The group went on without the member.
     Lost,
+    /// The same, from a moment that is known.
+    Evicted,
     /// A broker was away, or the network between.
     Fault,
 }
@@ -205,7 +207,12 @@ impl<'a> Index<'a> {
             What::Truncated { place } => self.log(place).begins_at = place.offset,
             What::OffsetsDeleted => self.forgotten.push(at),
             What::Broken { promise } => self.broken.push(promise),
-            What::Report { .. } | What::FaultBegan { .. } | What::FaultEnded { .. } | What::Recreated { .. } => {}
+            // Looked for among all events, or taken apart before.
+            What::Report { .. }
+            | What::FaultBegan { .. }
+            | What::FaultEnded { .. }
+            | What::Evicted { .. }
+            | What::Recreated { .. } => {}
             What::Finished => self.end = at,
         }
     }
@@ -245,12 +252,19 @@ impl<'a> Index<'a> {
             let until = ended.map_or(end, |ended| ended.at.saturating_add(nanos(recovery)));
             self.disturbances.push(Disturbance { member: member.as_deref(), kind: Kind::Fault, from: event.at, until });
         }
+        for (n, event) in events.iter().enumerate() {
+            let What::Evicted { member } = &event.what else { continue };
+            let heard = |later: &&&Event| matches!(later.what, What::Lost { .. }) && later.by == *member;
+            let until = events[n..].iter().find(heard).map_or(end, |lost| lost.at);
+            self.disturbances.push(Disturbance { member: Some(member), kind: Kind::Evicted, from: event.at, until });
+        }
+        let known = self.disturbances.len();
         for event in events.iter().filter(|event| matches!(event.what, What::Lost { .. })) {
             // The coordinator had not heard from it for a session.
             let from = event.at.saturating_sub(nanos(session_timeout));
-            // A loss that another disturbance explains excuses nothing more than that one.
+            // A loss that another disturbance explains excuses nothing more than that one; an earlier loss explains none.
             let explained = |one: &Disturbance<'_>| one.concerns(&event.by) && one.meets(from, event.at);
-            if !self.disturbances.iter().any(explained) {
+            if !self.disturbances[..known].iter().any(explained) {
                 let lost = Disturbance { member: Some(&event.by), kind: Kind::Lost, from, until: event.at };
                 self.disturbances.push(lost);
             }

@@ -8,8 +8,8 @@ mod commits;
 mod delivery;
 mod duplicates;
 mod history;
-mod lives;
 mod liveness;
+mod lives;
 mod order;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Hand-made logs: clean ones pass, and every anomaly is found in a log that has it.
 
+mod rows;
+
 use std::time::Duration;
 
 use super::{Anomaly, Content, History, Promise, Verdict, check};
@@ -203,7 +205,11 @@ fn a_record_that_fails_is_not_waited_for_and_starts_again_elsewhere() {
 fn a_broker_that_was_away_excuses_repeats_and_standing_still() {
     let fault = || "node 1 was stopped".to_owned();
     let log = Log::with(6).assigned("a").handles("a", 0..2).commits("a", 2);
-    let log = log.event("harness", What::FaultBegan { fault: fault(), member: None }).handles("a", 2..4).after(40_000).lost("a");
+    let log = log
+        .event("harness", What::FaultBegan { fault: fault(), member: None })
+        .handles("a", 2..4)
+        .after(40_000)
+        .lost("a");
     let log = log.event("harness", What::FaultEnded { fault: fault() }).assigned("a").handles("a", 2..6);
     log.commits("a", 6).stopped("a").passes();
 }

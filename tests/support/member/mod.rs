@@ -11,10 +11,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use self::leash::Leash;
 use crate::SOON;
+use crate::clock;
 use crate::event::{self, Event, EventLog, Signal, What};
 
 /// How often a member is looked at.
@@ -78,6 +79,8 @@ pub struct Member {
     log: PathBuf,
     harness: Option<Arc<EventLog>>,
     exit: Option<Exit>,
+    /// When it ended, however late somebody looks.
+    ended: Arc<OnceLock<u64>>,
     assigned: OnceLock<()>,
 }
 
@@ -130,8 +133,9 @@ impl Member {
             .with_context(|| format!("run `{}`", program.display()))?;
         let pid = Pid::from_child(&child);
         let leash = Leash::tie(pid)?;
+        let ended = watch(pid)?;
         let (name, harness) = (name.to_owned(), options.harness.clone());
-        Ok(Self { name, child, pid, leash, events, log, harness, exit: None, assigned: OnceLock::new() })
+        Ok(Self { name, child, pid, leash, events, log, harness, exit: None, ended, assigned: OnceLock::new() })
     }
 
     /// Its name in the event logs.
@@ -236,7 +240,10 @@ impl Member {
             self.leash.untie();
             let exit = Exit::from(status);
             self.exit = Some(exit);
-            self.tell(What::Exit { member: self.name.clone(), code: exit.code, signal: exit.signal })?;
+            if let Some(harness) = &self.harness {
+                let exit = What::Exit { member: self.name.clone(), code: exit.code, signal: exit.signal };
+                harness.write_as_of(self.ended.get().copied().unwrap_or_else(clock::monotonic), exit)?;
+            }
         }
         Ok(self.exit)
     }
@@ -292,6 +299,18 @@ impl Member {
     fn tell(&self, what: What) -> anyhow::Result<()> {
         self.harness.as_ref().map_or(Ok(()), |harness| harness.write(what))
     }
+}
+
+/// Notes when a child ends; whoever reaps it comes later, or a moment before.
+fn watch(child: Pid) -> anyhow::Result<Arc<OnceLock<u64>>> {
+    let ended = Arc::<OnceLock<u64>>::default();
+    let tell = Arc::clone(&ended);
+    std::thread::Builder::new().name(format!("member-{}", child.as_raw_nonzero())).spawn(move || {
+        // An error means that it was reaped already.
+        rustix::process::waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok();
+        tell.set(clock::monotonic()).ok();
+    })?;
+    Ok(ended)
 }
 
 impl Drop for Member {

@@ -34,7 +34,7 @@ pub(super) async fn clock_jump(group: &mut Group) -> anyhow::Result<()> {
     ];
     let program = ["env".into()].into_iter().chain(environment.map(OsString::from));
     group.produce();
-    let jumping = group.join_as(within(group.options(), program))?;
+    let jumping = group.join_as(&within(group.options(), program))?;
     let usual = group.join()?;
     group.wait_until_assigned(&[jumping.clone(), usual.clone()]).await?;
     tokio::time::sleep(secs(2)).await;
@@ -66,13 +66,13 @@ pub(super) async fn few_files(group: &mut Group) -> anyhow::Result<()> {
     group.stop_producing().await?;
     let limited = |files: u32| within(group.options(), with_files(files));
     let (enough, too_few) = (limited(64), limited(9));
-    let name = group.join_as(enough)?;
+    let name = group.join_as(&enough)?;
     group.wait_until_assigned(std::slice::from_ref(&name)).await?;
     group.catch_up().await?;
     let most = peak(group.member(&name)?.pid())?;
     group.expect(most < MEMORY, || format!("{name} took {most} bytes"))?;
 
-    let starved = group.join_as(too_few)?;
+    let starved = group.join_as(&too_few)?;
     group.harness.write(What::MayFail { member: starved.clone() })?;
     let mut said = String::new();
     if group.member(&starved)?.wait_for_exit(secs(20)).await.is_err() {

@@ -23,20 +23,17 @@ pub(crate) fn setting(row: Row) -> anyhow::Result<Setting> {
     let usual = Setting::new(6, 300)?.with(&["--work-ms", "1"]);
     Ok(match row {
         Row::StaticRoll => usual.set("listener.session_timeout", "30000ms")?,
-        Row::TwinsOfConsumer => Setting::new(6, 300)?.with(&["--set", "listener.group_protocol=consumer"]),
-        Row::Outlive => {
-            Setting::new(6, 12)?.with(&["--work-ms", "1500"]).set("listener.revoke_timeout", "500ms")?
-        }
+        Row::TwinsOfConsumer => Setting::of_broker(6, 300).with(&["--set", "listener.group_protocol=consumer"]),
+        // Four records a second are what six partitions can do.
+        Row::Outlive => Setting::new(6, 3)?.with(&["--work-ms", "1500"]).set("listener.revoke_timeout", "500ms")?,
         Row::Spare => Setting::new(2, 100)?,
         Row::StopWithoutBroker => usual.set("listener.shutdown_timeout", "8000ms")?,
         Row::BrokerAwayForLong => usual.with(&["--set", "listener.max_poll_interval=10s"]),
         Row::TopicMissing => Setting { topic_is_there: false, ..quick_to_look(usual) },
-        Row::TopicDeleted | Row::TopicRecreated => quick_to_look(usual),
+        Row::TopicDeleted | Row::TopicRecreated | Row::LeaderMovesAtOnce => quick_to_look(usual),
         Row::MorePartitions => Setting { partitions: 3, ..quick_to_look(usual) },
         // A request without an answer is given up before the session is over.
         Row::Wire => usual.with(&["--property", "socket.timeout.ms=3000"]),
-        Row::LeaderMovesAtOnce => quick_to_look(usual),
-        // A session on the mock is at least that long, and a rebalance takes nearly as long as a session.
         _ => usual,
     })
 }
@@ -54,9 +51,7 @@ pub(crate) async fn play(row: Row, group: &mut Group) -> anyhow::Result<bool> {
         Row::Twins => members::twins(group).await?,
         Row::TwinsOfConsumer => members::twins_of_consumer(group).await?,
         Row::Spare => members::spare(group).await?,
-        Row::Outlive => {
-            nemesis::disturb(group, &[Row::Join, Row::Stop], 2_000..=4_000, REPEATING).await?;
-        }
+        Row::Outlive => members::outlive(group).await?,
         Row::CommitRetried => broker::commit_retried(group).await?,
         Row::LeaderMovesAtOnce => broker::leader_moves_at_once(group).await?,
         Row::BrokerAwayAtStart => broker::away_at_start(group).await?,

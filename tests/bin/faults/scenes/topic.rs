@@ -47,7 +47,7 @@ pub(super) async fn missing(group: &mut Group) -> anyhow::Result<()> {
     let other = unique("never-there");
     let picky = group.options().clone();
     let picky = support::MemberOptions { topic: other.clone(), ..picky };
-    let picky = group.join_as(picky.set("listener.missing_topics", "fail"))?;
+    let picky = group.join_as(&picky.set("listener.missing_topics", "fail"))?;
     group.harness.write(What::MayFail { member: picky.clone() })?;
     let words = {
         let member = group.member(&picky)?;
