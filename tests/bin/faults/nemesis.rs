@@ -140,11 +140,12 @@ impl Nemesis<'_> {
             Row::Evicted => {
                 let victim = self.group.victim()?;
                 let (id, client) = (&self.group.id, format!("{victim}-member-0"));
-                // Written before: it may hear of it before we do.
-                self.group.harness.write(What::Evicted { member: victim.clone() })?;
-                if let Err(err) = self.group.kafka().evict(id, &client).await {
+                // It may hear of it before we do.
+                let began = support::clock::monotonic();
+                match self.group.kafka().evict(id, &client).await {
+                    Ok(()) => self.group.harness.write_as_of(began, What::Evicted { member: victim })?,
                     // It may be joining just now, and then it has no seat to be thrown from.
-                    say(&format!("{victim} stays: {err:#}"));
+                    Err(err) => say(&format!("{victim} stays: {err:#}")),
                 }
             }
             Row::Stall => self.freeze_member(500..=SESSION / 2)?,
