@@ -7,7 +7,7 @@ use clap::ValueEnum as _;
 use support::checker::Anomaly;
 
 use super::row::Row;
-use super::service::{Engine, Sabotage};
+use super::service::{Acks, Engine, Sabotage};
 use super::setting::name_of;
 use super::{Options, judge, run, say};
 
@@ -66,6 +66,7 @@ fn setting(how: Sabotage, seed: u64) -> Options {
         partitions: 6,
         rate: 600,
         engine: Engine::Listener,
+        acks: Acks::Return,
         sabotage: None,
         work_ms: 5,
         block: false,

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::row::Row;
-use self::service::{Engine, MemberArguments, Sabotage};
+use self::service::{Acks, Engine, MemberArguments, Sabotage};
 
 /// Disturbs the members of a group at random, or by one row of the matrix after the other, and judges what became of
 /// their records.
@@ -113,6 +113,9 @@ struct Options {
     /// What runs the handlers; all but `listener` are there to see whether the harness can tell.
     #[arg(long, value_enum, default_value_t = Engine::Listener)]
     engine: Engine,
+    /// What says that a record is done; all but `return` need `--set listener.ack_mode=manual` or `manual_immediate`.
+    #[arg(long, value_enum, default_value_t = Acks::Return)]
+    acks: Acks,
     /// What is broken in the library on purpose.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -144,6 +147,7 @@ impl Options {
             partitions: 6,
             rate: 600,
             engine: Engine::Listener,
+            acks: Acks::Return,
             sabotage: None,
             work_ms: 1,
             block: false,

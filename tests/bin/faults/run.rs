@@ -65,6 +65,7 @@ pub(crate) async fn random(options: &Options, seed: u64, folder: &Path) -> anyho
 fn setting(options: &Options) -> anyhow::Result<Setting> {
     let mut setting = Setting::new(options.partitions, options.rate)?;
     setting = setting.with(&["--work-ms", &options.work_ms.to_string(), "--engine", &name_of(&options.engine)]);
+    setting = setting.with(&["--acks", &name_of(&options.acks)]);
     setting = setting.with(&["--threads", &options.threads.to_string()]);
     if let Some(how) = options.sabotage {
         setting = setting.with(&["--sabotage", &name_of(&how)]);
