@@ -72,6 +72,9 @@ enum Part {
         /// What the dice are thrown from; another one every hour, and printed.
         #[arg(long)]
         seed: Option<u64>,
+        /// Where the results are appended to; the guarantees quote `docs/faults/runs.jsonl`.
+        #[arg(long)]
+        record: Option<PathBuf>,
     },
     /// Breaks the library in every way that there is, one after the other, and has to see each of them.
     Convict {
@@ -172,7 +175,7 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Some(Part::Gate { seed }) => exit_code(in_runtime(report::gate(seed))),
+        Some(Part::Gate { seed, record }) => exit_code(in_runtime(report::gate(seed, record.as_deref()))),
         Some(Part::Convict { seed, only }) => exit_code(in_runtime(convict::convict(seed, &only))),
         Some(Part::Judge { directory }) => exit_code(judge::judge_again(&directory)),
         None => exit_code(in_runtime(report::random(&arguments.options))),

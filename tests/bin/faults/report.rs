@@ -14,7 +14,7 @@ use super::run::{self, Judged};
 use super::{Options, judge, say};
 
 /// Rows run at a time in the gate: they mostly wait.
-const GATE_AT_ONCE: usize = 3;
+const GATE_AT_ONCE: usize = 4;
 
 /// A line of the record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub(crate) async fn rows(
 }
 
 /// What every change has to pass. Whether nothing was found.
-pub(crate) async fn gate(seed: Option<u64>) -> anyhow::Result<bool> {
+pub(crate) async fn gate(seed: Option<u64>, record: Option<&Path>) -> anyhow::Result<bool> {
     // The same for an hour, so that whoever tries again meets the same faults.
     let seed = seed.unwrap_or_else(|| support::clock::wall() / 3_600_000);
     say(&format!("seed {seed}; once more with: cargo run --bin faults -- gate --seed {seed}"));
@@ -81,7 +81,7 @@ pub(crate) async fn gate(seed: Option<u64>) -> anyhow::Result<bool> {
     judge::print(&judged[0].verdict);
     let rows: Vec<Row> = Row::ALL.into_iter().filter(|row| row.about().in_gate).collect();
     judged.extend(run::rows(&rows, seed, &folder, GATE_AT_ONCE).await?);
-    conclude(seed, &judged, None)
+    conclude(seed, &judged, record)
 }
 
 fn any_seed() -> u64 {
