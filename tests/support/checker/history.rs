@@ -21,6 +21,8 @@ pub(super) struct Index<'a> {
     pub(super) forgotten: Vec<u64>,
     /// What was promised for the row in particular and has not come about.
     pub(super) broken: Vec<&'a str>,
+    /// When a commit was sent, and whose.
+    commits_sent: Vec<(u64, &'a str)>,
     /// When a commit was acknowledged, whose, and how long that took.
     round_trips: Vec<(u64, &'a str, u64)>,
     /// When somebody came, went or was given something: the group was not settled.
@@ -132,6 +134,7 @@ impl<'a> Index<'a> {
             samples: &history.samples,
             forgotten: Vec::new(),
             broken: Vec::new(),
+            commits_sent: Vec::new(),
             round_trips: Vec::new(),
             unsettled: Vec::new(),
             end: events.last().map_or(0, |event| event.at),
@@ -183,7 +186,10 @@ impl<'a> Index<'a> {
             What::Revoked { partitions } | What::Lost { partitions } => {
                 self.each(partitions, |log| log.end_ownership(by, at));
             }
-            What::CommitRequested { place } => self.log(place).commits.push((at, by, place.offset)),
+            What::CommitRequested { place } => {
+                self.commits_sent.push((at, by));
+                self.log(place).commits.push((at, by, place.offset));
+            }
             What::CommitAcknowledged { round_trip } => {
                 // In microseconds; too long to be counted is long enough.
                 self.round_trips.push((at, by, round_trip.saturating_mul(1_000)));
@@ -305,14 +311,16 @@ impl<'a> Index<'a> {
         self.unsettled.get(first).is_some_and(|when| *when < until)
     }
 
-    /// When the member sent its last commit before `at` that was acknowledged, where a rebalance can have held up the
-    /// next one: its answer waits on the same connection for that of the join.
+    /// When the member sent its last commit before `at` that was acknowledged, or its first one where none was, where a
+    /// rebalance can have held up the next one: its answer waits on the same connection for that of the join.
     pub(super) fn held_up_since(&self, member: &str, at: u64, session_timeout: Duration) -> Option<u64> {
         let theirs = self.round_trips.iter().filter(|(acknowledged, by, _)| *by == member && *acknowledged <= at);
-        let (last, _, round_trip) = theirs.max_by_key(|(acknowledged, ..)| *acknowledged)?;
+        let last = theirs.map(|(acknowledged, _, round_trip)| (*acknowledged, *round_trip)).max();
+        let sent = || self.commits_sent.iter().find(|(sent, by)| *by == member && *sent <= at);
+        let (last, round_trip) = last.or_else(|| sent().map(|(sent, _)| (*sent, 0)))?;
         // A member that fell silent holds up the others until its session is over.
         let unsettled = self.was_unsettled(last.saturating_sub(nanos(session_timeout)), at);
-        unsettled.then(|| last.saturating_sub(*round_trip))
+        unsettled.then(|| last.saturating_sub(round_trip))
     }
 
     /// What disturbed a member between two moments.

@@ -415,6 +415,19 @@ fn a_commit_that_a_rebalance_holds_up_widens_the_bound_as_far_as_the_feeding_goe
 }
 
 #[test]
+fn a_first_commit_that_a_rebalance_holds_up_widens_the_bound_from_when_it_was_sent() {
+    let log = |sent: bool| {
+        let log = Log::with(6).assigned("a").handles("a", 0..2);
+        let log = if sent { log.event("a", What::CommitRequested { place: place(2) }) } else { log };
+        let log = log.after(1_400).handles("a", 2..5).after(1_500).killed("a").after(6_000);
+        let log = log.assigned("b").handles("b", 0..6).commits("b", 6).stopped("b");
+        log.verdict().by_name().into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(log(true), []);
+    assert_eq!(log(false), [Anomaly::DupOverBound]);
+}
+
+#[test]
 fn every_anomaly_has_the_name_that_reports_use() {
     assert_eq!(Anomaly::OverlapOutsideWindow.to_string(), "overlap-outside-window");
     assert_eq!(Promise::default().commit_interval, Duration::from_millis(100));
