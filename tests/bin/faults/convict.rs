@@ -85,7 +85,9 @@ fn setting(how: Sabotage, seed: u64) -> Options {
             (options.work_ms, options.block, options.rate, options.partitions) = (600, true, 12, 12);
             // Handlers that block shall not keep each other, or the hooks, from running.
             options.threads = 16;
-            options.settings = vec!["listener.consumers=3".to_owned(), "listener.revoke_timeout=200ms".to_owned()];
+            // An assignor that deals everything anew at every rebalance, to the consumers of one process too.
+            let settings = ["consumers=3", "revoke_timeout=200ms", "partition_assignment_strategy=roundrobin"];
+            options.settings = settings.map(|setting| format!("listener.{setting}")).to_vec();
         }
     }
     options

@@ -29,7 +29,7 @@ pub(crate) struct Line {
     /// Those nearest to their bound.
     pub(crate) repeats: usize,
     pub(crate) bound: usize,
-    /// The longest that a partition with work stood still while a broker was there.
+    /// The longest that a partition with work stood still while no broker was at fault.
     pub(crate) stood_still_ms: u64,
     pub(crate) done: usize,
     pub(crate) starts: usize,

@@ -18,6 +18,9 @@ use super::setting::{Setting, name_of};
 use super::site::{Kind, Site};
 use super::{Options, judge, nemesis, say, scenes};
 
+/// What a run of the nemesis is called among rows.
+pub(crate) const NEMESIS: &str = "nemesis";
+
 /// A run that was judged.
 #[derive(Debug)]
 pub(crate) struct Judged {
@@ -41,8 +44,7 @@ pub(crate) fn folder(seed: u64) -> anyhow::Result<PathBuf> {
 
 /// The nemesis for as long as the options say, kept in `folder`.
 pub(crate) async fn random(options: &Options, seed: u64, folder: &Path) -> anyhow::Result<Judged> {
-    const NAME: &str = "nemesis";
-    let directory = folder.join(options.sabotage.as_ref().map_or_else(|| NAME.to_owned(), name_of));
+    let directory = folder.join(options.sabotage.as_ref().map_or_else(|| NEMESIS.to_owned(), name_of));
     fs::create_dir_all(&directory)?;
     let kind = if options.nodes == 1 { Kind::One } else { Kind::Three };
     let site = Arc::new(Site::start(kind, &directory).await?);
@@ -59,7 +61,7 @@ pub(crate) async fn random(options: &Options, seed: u64, folder: &Path) -> anyho
     };
     let left = group.finish(true).await?;
     let verdict = conclude(&left, &directory)?;
-    Ok(Judged { name: NAME.to_owned(), verdict, made, produced: left.produced })
+    Ok(Judged { name: NEMESIS.to_owned(), verdict, made, produced: left.produced })
 }
 
 fn setting(options: &Options) -> anyhow::Result<Setting> {

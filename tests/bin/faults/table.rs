@@ -3,6 +3,7 @@
 
 use super::report::Line;
 use super::row::Row;
+use super::run::NEMESIS;
 
 const BEGIN: &str = "<!-- faults: made from docs/faults/runs.jsonl -->\n";
 const END: &str = "<!-- end of faults -->";
@@ -12,7 +13,7 @@ pub(crate) fn renew(document: &str, record: &str) -> anyhow::Result<String> {
     let lines = record.lines().map(serde_json::from_str).collect::<Result<Vec<Line>, _>>()?;
     let (before, rest) = document.split_once(BEGIN).ok_or_else(|| anyhow::anyhow!("`{BEGIN}` is missing"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| anyhow::anyhow!("`{END}` is missing"))?;
-    Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", table(&lines)))
+    Ok(format!("{before}{BEGIN}\n{}\n{}\n{END}{after}", table(&lines), nemesis(&lines)))
 }
 
 fn table(lines: &[Line]) -> String {
@@ -46,6 +47,13 @@ fn table(lines: &[Line]) -> String {
     table
 }
 
+/// What the record says of the nemesis, which makes many rows in one run.
+fn nemesis(lines: &[Line]) -> String {
+    let runs = lines.iter().filter(|line| line.row == NEMESIS);
+    let clean = runs.clone().filter(|line| line.anomalies.is_empty()).count();
+    format!("Of {} runs of the nemesis, which makes many of these rows at random, {clean} were clean.\n", runs.count())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -74,6 +82,11 @@ mod tests {
     fn a_row_is_promised_when_it_has_runs_and_all_of_them_are_clean() {
         let record = [line("kill", &[], 2, 9), line("kill", &[], 5, 9), line("stop", &["lost"], 0, 0)].join("\n");
         let document = renew(&format!("before\n{BEGIN}yesterday{END}\nafter\n"), &record).unwrap();
+        let record = [record, line("nemesis", &[], 2, 9), line("nemesis", &["lost"], 0, 0)].join("\n");
+        let document = renew(&document, &record).unwrap();
+        assert!(
+            document.contains("\nOf 2 runs of the nemesis, which makes many of these rows at random, 1 were clean.\n")
+        );
         let row = |name: &str| document.lines().find(|line| line.contains(name)).unwrap_or_default();
         assert!(row("17 kill ").ends_with("| 2 | 5 of 9 | 6.4 s | kept |"), "{}", row("17 kill "));
         assert!(row("18 stop ").ends_with("| 1 | 0 of 0 | 6.4 s | not promised: seed 7 is not clean |"));

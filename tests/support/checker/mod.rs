@@ -151,7 +151,7 @@ pub struct Verdict {
     pub done: usize,
     /// The repeats that were nearest to their bound.
     pub worst_duplicates: Duplicates,
-    /// The longest that a partition with work stood still while no broker was away.
+    /// The longest that a partition with work stood still while no broker was at fault.
     pub stood_still: Duration,
 }
 
