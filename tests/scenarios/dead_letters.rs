@@ -327,14 +327,15 @@ async fn the_text_of_the_error_is_cut_before_a_record_is_too_large_and_then_it_w
 
     let container = listeners.container("dead-letters").unwrap();
     let place = case.place(0);
-    assert_eq!(container.skip_held(&place, 1).await, HoldOutcome::OtherRecord { held: 2 });
-    let skip = || async {
-        let outcome = container.skip_held(&place, 2).await;
-        // Between two waits it is on its way.
-        ensure!(outcome == HoldOutcome::Applied { offset: 2 }, "{outcome:?}");
-        Ok(())
-    };
-    eventually(SOON, "an operator skips it", skip).await.unwrap();
+    for (offset, answer) in [(1, HoldOutcome::OtherRecord { held: 2 }), (2, HoldOutcome::Applied { offset: 2 })] {
+        let skip = || async {
+            let outcome = container.skip_held(&place, offset).await;
+            // Between two waits it is on its way, and not held.
+            ensure!(outcome == answer, "{outcome:?}");
+            Ok(())
+        };
+        eventually(SOON, "an operator is answered", skip).await.unwrap();
+    }
     broker().wait_for_commits_to_end(&case.ground.group, &case.ground.topic, SOON).await.unwrap();
     listeners.shutdown().await.into_result().unwrap();
     let accounts = case.accounts(broker(), &[(0, 2)]).await;

@@ -59,7 +59,9 @@ async fn without_a_second_signal_the_process_ends_within_its_shutdown_timeout() 
         // The drain has the larger part of the budget.
         assert!(took >= budget / 2 && took <= budget + SLACK, "{name}: {took:?}");
         shop.assert_cut_off(&member, exit, &[(0, 0)]);
-        assert_eq!(shop.committed().await, [], "{name}: nothing was handled");
+        // A process that got no time for a while has its membership confirmed by committing where it stands.
+        let committed = shop.committed().await;
+        assert!(committed.is_empty() || committed == [(0, 0)], "{name}: nothing was handled: {committed:?}");
     }
 }
 
