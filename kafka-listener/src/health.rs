@@ -1,5 +1,6 @@
 //! Three answers for an orchestrator, each with its reasons: has it started, may it get work, is it alive.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,8 +17,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(2);
 pub struct Health {
     /// Every started consumer has joined its group once.
     pub started: Check,
-    /// Every started consumer is in its group, as an owner or as a spare, and nothing is stopping. Red while no broker
-    /// can be reached.
+    /// Every started consumer is in its group, as an owner or as a spare, nothing is stopping, and no partition stands
+    /// still because the broker does not take its dead letter or its record for a retry topic. Red while no broker can be
+    /// reached.
     pub ready: Check,
     /// Every poll loop turns, no listener has failed for good, and no handler has been running for longer than
     /// `max_poll_interval`. Never red because Kafka is away: a restart would not help. A listener that was stopped on
@@ -48,7 +50,10 @@ impl Health {
         for container in containers {
             let (id, state) = (container.id(), container.state());
             match state {
-                ContainerState::Running | ContainerState::Paused => ready.extend(out_of_touch(container)),
+                ContainerState::Running | ContainerState::Paused => {
+                    ready.extend(out_of_touch(container));
+                    ready.extend(unpublished(container));
+                }
                 ContainerState::Stopped => {}
                 ContainerState::Starting => {
                     let reason = why_not_joined(container);
@@ -109,6 +114,18 @@ fn out_of_touch(container: &ListenerContainer) -> Vec<String> {
     } else {
         Vec::new()
     }
+}
+
+/// Partitions that stand still because the broker does not take a dead letter, or a record for a retry topic.
+fn unpublished(container: &ListenerContainer) -> Vec<String> {
+    let partitions = container.consumers().into_iter().flat_map(|consumer| consumer.partitions());
+    let waiting = partitions.filter(|control| control.is_unpublished.load(Ordering::Relaxed));
+    waiting
+        .map(|control| {
+            let reason = control.last_error().unwrap_or_default();
+            format!("listener `{}` stands still at `{}`: {reason}", container.id(), control.topic_partition)
+        })
+        .collect()
 }
 
 /// Static members whose place in the group another member holds.

@@ -277,7 +277,12 @@ async fn a_missing_topic_is_said_at_the_start_and_holds_the_partition_until_it_i
             entries.iter().filter(|entry| entry.partition == 1).count() == 20
         })
         .await;
-    assert!(listeners.health().live.ok, "a restart would not help");
+    let health = listeners.health();
+    assert!(health.live.ok && health.started.ok, "a restart would not help: {health:?}");
+    let stands_still =
+        format!("listener `dead-letters` stands still at `{}-0`: dead letter waiting: ", case.ground.topic);
+    let [reason] = &health.ready.reasons[..] else { panic!("{health:?}") };
+    assert!(reason.starts_with(&stands_still) && reason.contains("there is no dead letter topic"), "{reason}");
     let committed = || async {
         let committed = broker().committed(&case.ground.group, &case.ground.topic).await?;
         ensure!(committed == BTreeMap::from([(0, 1), (1, 20)]), "{committed:?}");
@@ -290,6 +295,7 @@ async fn a_missing_topic_is_said_at_the_start_and_holds_the_partition_until_it_i
     broker().create_topic(&case.dead, 2).await.unwrap();
     broker().wait_for_commits_to_end(&case.ground.group, &case.ground.topic, SOON).await.unwrap();
     status(&listeners, "nothing is missing", |status| status.missing_dead_letter_topics.is_empty()).await;
+    assert!(listeners.health().ready.ok, "{:?}", listeners.health());
     listeners.shutdown().await.into_result().unwrap();
     let accounts = case.accounts(broker(), &[]).await;
     assert_eq!((accounts.handled(), accounts.dead_letters(), accounts.repeated()), (22, 1, 0));

@@ -38,4 +38,5 @@ mod start_offsets;
 mod stop_under_load;
 mod wire;
 mod wire_commits;
+mod wire_dead_letters;
 mod wire_faults;

@@ -61,6 +61,8 @@ pub(crate) struct PartitionControl {
     attempt: AtomicU32,
     since: AtomicU64,
     last_error: Mutex<Option<Arc<str>>>,
+    /// Written by the worker: the broker has not taken the record that it publishes.
+    pub(crate) is_unpublished: AtomicBool,
     /// Set by the poll loop when it waits for credits; cleared by the worker that wakes it.
     starved: AtomicBool,
     /// Set when the worker's task is over, whatever ended it.
@@ -115,6 +117,7 @@ impl PartitionControl {
             attempt: AtomicU32::new(0),
             since: AtomicU64::new(Instant::now().as_nanos()),
             last_error: Mutex::new(None),
+            is_unpublished: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             committed: AtomicI64::new(NO_OFFSET),

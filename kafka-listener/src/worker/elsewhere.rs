@@ -1,6 +1,7 @@
 //! How a worker publishes a record that failed, as a dead letter or to a retry topic: until the broker has it, or somebody
 //! decides otherwise.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,6 +79,19 @@ impl WorkerContext {
     /// waits until then: loudly, and open to an operator's decision.
     pub(super) async fn elsewhere(
         &self,
+        destination: Destination,
+        batch: &RecordBatch,
+        at: usize,
+        retry: &mut RetryState,
+        error: &ListenerError,
+    ) -> Next {
+        let next = self.until_published(destination, batch, at, retry, error).await;
+        self.control.is_unpublished.store(false, Ordering::Relaxed);
+        next
+    }
+
+    async fn until_published(
+        &self,
         mut destination: Destination,
         batch: &RecordBatch,
         at: usize,
@@ -115,6 +129,7 @@ impl WorkerContext {
             };
             let delay = backoff(tries, &PUBLISH_AGAIN, random_share(offset, tries));
             tries = tries.saturating_add(1);
+            self.control.is_unpublished.store(true, Ordering::Relaxed);
             self.log_unpublished(destination, offset, &unpublished, delay);
             match destination {
                 Destination::DeadLetter => self.listener.metrics.not_dead_lettered(unpublished.reason()),
