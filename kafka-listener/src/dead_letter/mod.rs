@@ -5,6 +5,8 @@
 
 mod extractor;
 mod headers;
+#[cfg(test)]
+mod robustness;
 mod watch;
 
 use std::collections::BTreeSet;

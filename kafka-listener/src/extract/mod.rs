@@ -84,6 +84,8 @@ pub trait FromRecord: Sized {
 }
 
 #[cfg(test)]
+pub(crate) mod robustness;
+#[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
