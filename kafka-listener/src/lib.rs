@@ -98,6 +98,7 @@ mod registry;
 mod retry;
 mod retry_topics;
 mod sabotage;
+mod seek;
 #[cfg(test)]
 mod simulation;
 mod slots;
@@ -119,6 +120,7 @@ pub use phase::Phase;
 pub use producer::{Producer, ProducerRecord, SendError, SendResult};
 pub use record::{HeaderIter, RecordContext, Timestamp, TopicPartition};
 pub use registry::{ListenerRegistry, ListenerRegistryBuilder, ListenerReport, Outcome, ShutdownReport};
+pub use seek::{SeekOutcome, SeekTo};
 
 /// For generated code only; not public API.
 #[doc(hidden)]

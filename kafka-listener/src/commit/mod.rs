@@ -6,6 +6,7 @@
 mod answer;
 mod final_commit;
 mod partition;
+mod reposition;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -363,7 +364,8 @@ impl CommitCoordinator {
     pub(crate) fn acknowledged(&self, topic_partition: &TopicPartition) -> Option<CommitOffset> {
         let partition = self.partitions.get(topic_partition)?;
         let entries = self.outstanding.iter().flat_map(|request| &request.entries);
-        let sent = entries.filter(|entry| entry.topic_partition == *topic_partition && entry.epoch == partition.epoch);
+        // One of an earlier epoch too.
+        let sent = entries.filter(|entry| entry.topic_partition == *topic_partition);
         sent.map(|entry| entry.offset).chain(Some(partition.acknowledged?)).min()
     }
 

@@ -112,6 +112,8 @@ pub(super) struct Ledger {
     running: BTreeMap<(u64, usize), Vec<EpochId>>,
     /// How old work may be that a death repeats, where no commit fails.
     repeat_window: Option<Duration>,
+    /// Partitions whose position an operator has moved: whoever has been away may know less of what is committed.
+    sought: BTreeSet<usize>,
     /// What happened, kept when a single seed is replayed.
     notes: Option<Vec<String>>,
 }
@@ -208,10 +210,45 @@ impl Ledger {
         self.open.range(id(log_start)..id(i64::MAX)).next().is_some()
     }
 
+    /// Whether somebody's finished work lies at or above `from`, where no operator has moved the position since.
+    pub(super) fn has_finished(&self, partition: usize, incarnation: u32, from: i64) -> bool {
+        let id = |offset| RecordId { partition, incarnation, offset };
+        self.records.range(id(from)..=id(i64::MAX)).any(|(_, fate)| fate.finished.is_some())
+    }
+
     pub(super) fn reported_lost(&mut self, partition: usize, incarnation: u32, from: i64, to: i64) {
         let id = |offset| RecordId { partition, incarnation, offset };
         for (_, fate) in self.records.range_mut(id(from)..id(to)) {
             fate.reported_lost = true;
+        }
+    }
+
+    /// An operator moved the position: what lies between counts as skipped, and what is read again may be handled again.
+    pub(super) fn sought(&mut self, partition: usize, incarnation: u32, open_from: i64, target: i64) {
+        self.sought.insert(partition);
+        let id = |offset| RecordId { partition, incarnation, offset };
+        for (record, fate) in self.records.range_mut(id(open_from.min(target))..=id(i64::MAX)) {
+            if record.offset < target {
+                fate.done = true;
+                self.open.remove(record);
+            }
+            fate.finished = None;
+        }
+    }
+
+    pub(super) fn was_sought(&self, partition: usize) -> bool {
+        self.sought.contains(&partition)
+    }
+
+    /// A replay from `from` is committed: all that was done up to `to` has to be done once more.
+    pub(super) fn reopened(&mut self, partition: usize, incarnation: u32, from: i64, to: i64) {
+        let id = |offset| RecordId { partition, incarnation, offset };
+        if from >= to {
+            return;
+        }
+        for (record, fate) in self.records.range_mut(id(from)..id(to)) {
+            fate.done = false;
+            self.open.insert(*record);
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use broker::Broker;
 use ledger::{Anomaly, Checked, Ledger, broken};
-use member::{Member, Surroundings};
+use member::{Member, Surroundings, any_goal};
 use rng::Rng;
 
 use crate::clock::Instant;
@@ -41,6 +41,12 @@ enum Bug {
     LateAcksCount,
     /// A record whose acknowledgement is dropped is never delivered again.
     DroppedAcksForgotten,
+    /// Reads on from elsewhere in the same epoch.
+    SeekKeepsEpoch,
+    /// Begins the new epoch while code of the old one runs.
+    SeekBesideRunning,
+    /// Says that the target is committed and commits nothing.
+    ReplayUncommitted,
 }
 
 /// What says that a record is done.
@@ -274,6 +280,10 @@ impl World {
             38..50 => self.broker.refused = None,
             50..56 => self.members[chosen].pause(self.now),
             56..80 => self.members[chosen].resume()?,
+            80..120 => {
+                let goal = any_goal(&mut self.rng, self.broker.logs[partition].end);
+                self.members[chosen].ask_seek(partition, goal, &mut surroundings!(self));
+            }
             _ => {}
         }
         Ok(())
@@ -319,7 +329,7 @@ impl World {
         }
         // A commit that was sent before the faults ended may take longer than the budget of a stop.
         let commits_answered = self.now + Duration::from_secs(3);
-        while self.now < commits_answered && !self.broker.commits.is_empty() {
+        while self.now < commits_answered && (!self.broker.commits.is_empty() || !self.all_done()) {
             self.step()?;
         }
         let mut stopping = false;
@@ -338,7 +348,9 @@ impl World {
         for (partition, log) in self.broker.logs.iter().enumerate() {
             self.ledger.nothing_vanished(partition, log.incarnation, log.start)?;
             let committed = self.broker.committed[partition];
-            if committed < log.goal() {
+            // What an operator skipped is committed with the next record behind it.
+            let from = committed.unwrap_or(log.start);
+            if committed < log.goal() && self.ledger.has_finished(partition, log.incarnation, from) {
                 let goal = log.goal();
                 return broken(Anomaly::Stuck, format!("partition {partition}: {committed:?} of {goal:?} committed"));
             }
@@ -346,13 +358,14 @@ impl World {
         Ok(())
     }
 
-    /// Every record is handled, and every partition has an owner who has seen its end.
+    /// Every record is handled, and every partition has an owner, and nobody who believes to be it has not seen its end.
     fn all_done(&self) -> bool {
         let mut logs = self.broker.logs.iter().enumerate();
         logs.all(|(partition, log)| {
-            let mut owners = self.members.iter().filter_map(|member| member.partitions.get(&partition));
+            let owners = || self.members.iter().filter(|member| member.partitions.contains_key(&partition));
             !self.ledger.has_open(partition, log.incarnation, log.start)
-                && owners.any(|assigned| assigned.has_caught_up(log))
+                && owners().any(|member| self.broker.members.contains_key(&member.id))
+                && owners().all(|member| member.partitions[&partition].has_caught_up(log))
         })
     }
 }
@@ -417,6 +430,9 @@ fn broken_variants_are_convicted() {
     convicts(Bug::LateAcksCount, &[Anomaly::Duplicate, Anomaly::LateAck, Anomaly::OrderInversion]);
     convicts(Bug::DroppedAcksForgotten, &[Anomaly::Stuck]);
     convicts(Bug::LogResetDropped, &[Anomaly::Stuck, Anomaly::Premature]);
+    convicts(Bug::SeekKeepsEpoch, &[Anomaly::CommitRegress, Anomaly::OrderInversion]);
+    convicts(Bug::SeekBesideRunning, &[Anomaly::Overlap]);
+    convicts(Bug::ReplayUncommitted, &[Anomaly::Stuck, Anomaly::Premature]);
 }
 
 /// One partition is refused for good, and all is well with the others.

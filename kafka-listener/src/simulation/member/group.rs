@@ -85,7 +85,9 @@ impl Member {
         let topic_partition = &world.broker.topic_partitions[partition];
         let log = &world.broker.logs[partition];
         let is_reset = self.partitions.contains_key(&partition);
+        let mut seek = None;
         if let Some(old) = self.partitions.remove(&partition) {
+            seek = old.seek;
             if !old.runs.is_empty() {
                 return broken(Anomaly::IllegalState, "a new epoch began while a record of the old one ran");
             }
@@ -95,15 +97,31 @@ impl Member {
         let committed = world.broker.committed[partition].filter(|_| !is_reset);
         self.coordinator.assign(topic_partition.clone(), self.last_epoch, committed.map(CommitOffset::at));
         let start = committed.unwrap_or(log.start);
+        let incarnation = log.incarnation;
+        self.insert_epoch(partition, (start, incarnation), committed.map(CommitOffset::at), world);
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.seek = seek;
+        }
+        Ok(())
+    }
+
+    /// The epoch that the coordinator was told of begins to read at `start`; `expected` is what its first record is
+    /// measured by.
+    pub(super) fn insert_epoch(
+        &mut self,
+        partition: usize,
+        (start, incarnation): (i64, u32),
+        expected: Option<CommitOffset>,
+        world: &mut Surroundings<'_>,
+    ) {
         let assigned = Assigned {
             epoch: self.last_epoch,
             id: world.ledger.new_epoch(),
-            incarnation: log.incarnation,
+            incarnation,
             start,
             position: start,
             has_started: false,
-            tracker: committed
-                .map_or_else(OffsetTracker::new, |offset| OffsetTracker::starting_at(CommitOffset::at(offset))),
+            tracker: expected.map_or_else(OffsetTracker::new, OffsetTracker::starting_at),
             machine: PartitionMachine::new(),
             retry: RetryState::new(),
             queue: VecDeque::new(),
@@ -115,6 +133,7 @@ impl Member {
             held: false,
             failed: None,
             unacknowledged: VecDeque::new(),
+            seek: None,
         };
         let (id, epoch) = (self.id, self.last_epoch);
         world.ledger.note(world.now, || format!("member {id} partition {partition} epoch {epoch} from {start}"));
@@ -122,7 +141,6 @@ impl Member {
         if self.paused {
             self.pause(world.now);
         }
-        Ok(())
     }
 
     pub(super) fn lose_everything(&mut self, world: &mut Surroundings<'_>) {

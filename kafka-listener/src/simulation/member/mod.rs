@@ -3,6 +3,7 @@
 mod acks;
 mod group;
 mod revoke;
+mod seek;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,6 +19,8 @@ use crate::simulation::broker::{Broker, MemberId};
 use crate::simulation::ledger::{Checked, End, EpochId, Ledger};
 use crate::simulation::rng::Rng;
 use crate::simulation::{Bug, Scenario};
+use seek::PendingSeek;
+pub(super) use seek::any_goal;
 
 /// What a member can see and touch of the world.
 pub(super) struct Surroundings<'w> {
@@ -51,6 +54,8 @@ pub(super) struct Member {
     drowsy: bool,
     last_turn: Instant,
     woke: Instant,
+    /// Since when no rebalance has kept it from anything else.
+    worked_since: Instant,
     attempts: AttemptMemory,
     last_epoch: Epoch,
     normal_out: BTreeSet<u64>,
@@ -82,6 +87,7 @@ pub(super) struct Assigned {
     failed: Option<i64>,
     /// Watermarks that were reached and are not told to be committed, and when they were.
     unacknowledged: VecDeque<(CommitOffset, Instant)>,
+    seek: Option<PendingSeek>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +150,7 @@ impl Member {
             drowsy: false,
             last_turn: now,
             woke: now,
+            worked_since: now,
             attempts: AttemptMemory::default(),
             last_epoch: Epoch::FIRST,
             normal_out: BTreeSet::new(),
@@ -182,11 +189,13 @@ impl Member {
         self.take_acks(world)?;
         self.follow_group(world, is_lost)?;
         if matches!(self.stage, Stage::Working) {
+            self.seek_on(world)?;
             self.feed_and_start(world)?;
             if let Some(request) = self.coordinator.tick(world.now) {
                 self.transmit(request, false, world)?;
             }
         } else {
+            self.worked_since = world.now;
             self.revoke_on(world)?;
         }
         Ok(())

@@ -111,7 +111,9 @@ impl Member {
             CommitOutcome::Committed => End::Unacknowledged(outcome.watermark.map(CommitOffset::get)),
             _ => End::Unacknowledged(outcome.acknowledged.map(CommitOffset::get)),
         };
-        let same_log = world.broker.logs[partition].incarnation == assigned.incarnation;
+        // A commit of its own is not the last word where somebody else was told to read from further back.
+        let same_log =
+            !world.ledger.was_sought(partition) && world.broker.logs[partition].incarnation == assigned.incarnation;
         let stored = world.broker.committed[partition];
         let watermark = outcome.watermark.map(CommitOffset::get);
         if outcome.outcome == CommitOutcome::Committed && same_log && watermark.is_some() && stored < watermark {

@@ -149,6 +149,9 @@ impl Member {
         let stalled =
             self.coordinator.stalled(&topic_partition, world.now) && world.scenario.bug != Bug::FedWhileStalled;
         let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        if assigned.is_sought() {
+            return Ok(());
+        }
         if assigned.machine.lifecycle() == Lifecycle::Stopped {
             // A seek or a log reset ended the epoch: the next one begins where the log begins.
             return self.begin_epoch(partition, world);
@@ -276,7 +279,8 @@ impl Assigned {
     pub(in crate::simulation) fn has_caught_up(&self, log: &Log) -> bool {
         let expected = self.tracker.expected().map(CommitOffset::get);
         let is_same_log = log.incarnation == self.incarnation;
-        log.goal().is_none() || (is_same_log && expected >= log.goal() && self.tracker.open() == 0)
+        let is_at_the_end = is_same_log && expected >= log.goal() && self.tracker.open() == 0;
+        self.seek.is_none() && (log.goal().is_none() || is_at_the_end)
     }
 
     /// What a worker does whose unit has ended.
