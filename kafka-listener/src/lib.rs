@@ -110,7 +110,7 @@ mod worker;
 pub use attribute::{Classify, kafka_listener};
 pub use commit::CommitOutcome;
 pub use config::AckMode;
-pub use container::{ContainerState, HoldOutcome, ListenerContainer};
+pub use container::{ContainerState, HoldOutcome, ListenerContainer, PauseOutcome};
 pub use definition::ListenerDefinition;
 pub use error::Error;
 pub use extract::{AckOutcome, Acknowledgment, ConsumerRecord, RecordMetadata};

@@ -109,6 +109,10 @@ pub struct PartitionStatus {
     pub consumer: usize,
     /// What its worker is doing.
     pub phase: Phase,
+    /// Whether nothing is started, by a pause of the listener or of this partition alone; a record that runs finishes.
+    pub paused: bool,
+    /// Whether what runs is the last: the partition goes, or is about to be read from elsewhere.
+    pub draining: bool,
     /// The offset after the last record taken from the broker.
     pub position: Option<i64>,
     /// What the broker has acknowledged.
@@ -247,6 +251,8 @@ impl PartitionStatus {
             topic_partition: control.topic_partition.clone(),
             consumer,
             phase,
+            paused: control.is_gate_closed(crate::worker::gate::PAUSE),
+            draining: control.is_gate_closed(crate::worker::gate::STOP),
             position: control.position(),
             committed,
             end_offset,
@@ -340,6 +346,12 @@ impl fmt::Display for PartitionStatus {
             offset(self.lag),
             self.in_flight
         )?;
+        if self.paused && self.phase != Phase::Paused {
+            f.write_str(", paused")?;
+        }
+        if self.draining {
+            f.write_str(", draining")?;
+        }
         if let Some(blocking) = &self.blocking {
             write!(f, ", at {} for {:.1?}", blocking.offset, blocking.age)?;
             if blocking.attempt > 0 {

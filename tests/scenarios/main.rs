@@ -32,6 +32,7 @@ mod producing;
 mod rebalance;
 mod retry_topics;
 mod second_signal;
+mod seek;
 mod slots;
 mod slow_handlers;
 mod start_offsets;

@@ -73,6 +73,13 @@ impl ListenerSettings {
         named.map_or("", |(_, value)| value.expose_secret()).into()
     }
 
+    /// Whether records of transactions that are open or aborted are left out. What librdkafka does unless told otherwise.
+    pub(crate) fn reads_committed(&self) -> bool {
+        use secrecy::ExposeSecret as _;
+        let isolation = self.client_properties.iter().find(|(name, _)| name == "isolation.level");
+        isolation.is_none_or(|(_, value)| value.expose_secret() != "read_uncommitted")
+    }
+
     /// The topics that dead letters of this listener go to; none where no failure ends in one.
     pub(crate) fn dead_letter_topics(&self) -> Vec<String> {
         // Where records are put off, the consumer of their own topics asks for all.

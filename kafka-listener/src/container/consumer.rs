@@ -1,6 +1,7 @@
 //! What a container and one of its poll loops share: wishes going in, state coming out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use tokio::sync::watch;
 
 use crate::clock::Instant;
 use crate::commit::{CommitOutcome, FinalOutcome};
+use crate::kafka::SeekCommand;
 use crate::kafka::waker::Waker;
 use crate::record::TopicPartition;
+use crate::seek::SeekOutcome;
 use crate::worker::{Membership, PartitionControl};
 
 /// One consumer of a container: a member of its group with a poll loop of its own.
@@ -27,10 +30,32 @@ pub(crate) struct Consumer {
     state: watch::Sender<ConsumerState>,
     /// The assignment. Written by the poll loop at each rebalance, read by `status()`.
     partitions: Mutex<Vec<Arc<PartitionControl>>>,
-    /// Written by the container.
-    paused: AtomicBool,
+    /// Written by the container: what is to be paused, and how often that has changed.
+    pauses: Mutex<Pauses>,
+    pauses_version: AtomicU64,
+    /// What callers ask for; `None` when the poll loop is over.
+    seeks: Mutex<Option<Vec<SeekCommand>>>,
+    has_seeks: AtomicBool,
     /// Written by the container; a later request may only be stricter.
     stop: Mutex<Option<StopRequest>>,
+}
+
+/// Seeks that may wait for the poll loop.
+const SEEKS: usize = 256;
+
+/// What starts nothing for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pauses {
+    /// The whole listener.
+    pub(crate) all: bool,
+    /// Single partitions, owned or not.
+    pub(crate) partitions: BTreeSet<TopicPartition>,
+}
+
+impl Pauses {
+    pub(crate) fn holds(&self, topic_partition: &TopicPartition) -> bool {
+        self.all || self.partitions.contains(topic_partition)
+    }
 }
 
 /// The steps in which partitions are given up, each with its share of one budget.
@@ -110,6 +135,8 @@ pub(crate) struct ConsumerState {
     pub(crate) is_cut_off: bool,
     /// Whether the wish to pause has been carried out.
     pub(crate) paused: bool,
+    /// Which version of the wishes to pause has been.
+    pub(crate) pauses_version: u64,
     pub(crate) member_id: Option<Arc<str>>,
     pub(crate) generation: Option<i32>,
     /// Whether it was in the group at some time.
@@ -194,7 +221,10 @@ impl Consumer {
             membership: Arc::new(Membership::new(session_timeout)),
             state: watch::Sender::default(),
             partitions: Mutex::default(),
-            paused: AtomicBool::new(false),
+            pauses: Mutex::default(),
+            pauses_version: AtomicU64::new(0),
+            seeks: Mutex::new(Some(Vec::new())),
+            has_seeks: AtomicBool::new(false),
             stop: Mutex::default(),
         }
     }
@@ -224,13 +254,53 @@ impl Consumer {
         self.update(|state| state.assigned = assigned);
     }
 
-    pub(crate) fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+    /// Changes what is paused; gives the version that [`ConsumerState::pauses_version`] shows once that is so.
+    pub(crate) fn pause(&self, pauses: Pauses) -> u64 {
+        let version = {
+            let mut wished = lock(&self.pauses);
+            *wished = pauses;
+            self.pauses_version.fetch_add(1, Ordering::AcqRel) + 1
+        };
+        self.waker.wake();
+        version
+    }
+
+    pub(crate) fn pauses_version(&self) -> u64 {
+        self.pauses_version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn pauses(&self) -> (u64, Pauses) {
+        let wished = lock(&self.pauses);
+        (self.pauses_version(), wished.clone())
+    }
+
+    /// Hands a seek to the poll loop. One that is refused is dropped, and whoever waits for it is told by that.
+    pub(crate) fn seek(&self, command: SeekCommand) {
+        if let Some(seeks) = lock(&self.seeks).as_mut() {
+            if seeks.len() < SEEKS {
+                seeks.push(command);
+                self.has_seeks.store(true, Ordering::Release);
+            } else {
+                // The asker may have gone.
+                command.answer.send(SeekOutcome::Unanswered).ok();
+            }
+        }
         self.waker.wake();
     }
 
-    pub(crate) fn wants_pause(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+    pub(crate) fn has_seeks(&self) -> bool {
+        self.has_seeks.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_seeks(&self) -> Vec<SeekCommand> {
+        let mut seeks = lock(&self.seeks);
+        self.has_seeks.store(false, Ordering::Release);
+        seeks.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The poll loop is over: nobody carries a seek out any more.
+    pub(crate) fn refuse_seeks(&self) {
+        lock(&self.seeks).take();
     }
 
     pub(crate) fn request_stop(&self, request: StopRequest) {

@@ -1,9 +1,9 @@
 //! One listener at run time: its consumers, their threads, and the handle to steer them.
 
 mod consumer;
+mod control;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, KEPT_OUT, Step, StopRequest};
+pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, KEPT_OUT, Pauses, Step, StopRequest};
+pub use control::PauseOutcome;
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
@@ -112,7 +113,8 @@ struct Inner {
     _watch: Option<AbortOnDropHandle<()>>,
     /// The consumers of the present or the last run; replaced by `start`.
     consumers: Mutex<Vec<Arc<Consumer>>>,
-    paused: AtomicBool,
+    /// What is to be paused, in this run and the next ones.
+    pauses: Mutex<Pauses>,
 }
 
 impl fmt::Debug for Inner {
@@ -149,12 +151,12 @@ impl ListenerContainer {
             let watch = dead_letter::watch(letters, Arc::clone(&listener.id), settings.topics.clone());
             AbortOnDropHandle::new(runtime.spawn(watch))
         });
-        let paused = AtomicBool::new(false);
+        let pauses = Mutex::default();
         let retries = settings.of_retry_topics().map(|settings| {
             let listener = listener.of_retry_topics(&settings);
             (Arc::new(settings), Arc::new(listener))
         });
-        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, paused };
+        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, pauses };
         Self { inner: Arc::new(inner) }
     }
 
@@ -182,7 +184,7 @@ impl ListenerContainer {
         }
         let fresh = inner.fresh_consumers();
         for consumer in &fresh {
-            consumer.pause(inner.paused.load(Ordering::Acquire));
+            consumer.pause(inner.pauses().clone());
         }
         consumers.clone_from(&fresh);
         drop(consumers);
@@ -234,53 +236,6 @@ impl ListenerContainer {
         }
     }
 
-    /// Pauses the listener: no record is started any more, running ones finish. The group keeps its members and the
-    /// pause outlives rebalances. Returns when every poll loop has closed its gates.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotRunning`] when the container is not started; [`Error::Unanswered`] when a poll loop is held up, for
-    /// example by a rebalance, for more than 5 s: the pause is then carried out as soon as it turns.
-    ///
-    /// # Cancel safety
-    ///
-    /// The pause is carried out when the future is dropped.
-    pub async fn pause(&self) -> Result<(), Error> {
-        self.set_paused(true).await
-    }
-
-    /// Ends a pause.
-    ///
-    /// # Errors
-    ///
-    /// As [`ListenerContainer::pause`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`ListenerContainer::pause`].
-    pub async fn resume(&self) -> Result<(), Error> {
-        self.set_paused(false).await
-    }
-
-    async fn set_paused(&self, paused: bool) -> Result<(), Error> {
-        let consumers = self.inner.consumers().clone();
-        if consumers.iter().all(|consumer| has_ended(consumer)) {
-            return Err(Error::NotRunning { listener: self.id().to_owned() });
-        }
-        self.inner.paused.store(paused, Ordering::Release);
-        for consumer in &consumers {
-            consumer.pause(paused);
-        }
-        let all = async {
-            for consumer in &consumers {
-                let done = |state: &ConsumerState| state.paused == paused || state.phase == ConsumerPhase::Ended;
-                consumer.wait_for(done).await;
-            }
-        };
-        let unanswered = |_| Error::Unanswered { listener: self.id().to_owned() };
-        tokio::time::timeout(CONTROL_LIMIT, all).await.map_err(unanswered)
-    }
-
     /// Tries the held record of a partition again, with its attempts and its backoff counted afresh.
     ///
     /// # Cancel safety
@@ -313,12 +268,7 @@ impl ListenerContainer {
     }
 
     async fn decide(&self, topic_partition: &TopicPartition, action: HeldAction) -> HoldOutcome {
-        let control = self
-            .consumers()
-            .iter()
-            .flat_map(|consumer| consumer.partitions())
-            .find(|control| control.topic_partition == *topic_partition);
-        let Some(control) = control else { return HoldOutcome::NotAssigned };
+        let Some((_, control)) = self.owner_of(topic_partition) else { return HoldOutcome::NotAssigned };
         let (answer, answered) = oneshot::channel();
         control.decide(HeldDecision { action, answer });
         match tokio::time::timeout(CONTROL_LIMIT, answered).await {
@@ -384,6 +334,11 @@ impl Inner {
     /// Never held across an await or user code.
     fn consumers(&self) -> MutexGuard<'_, Vec<Arc<Consumer>>> {
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never held across an await or user code.
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those of the listener's own topics, and behind them the one of its retry topics.

@@ -10,6 +10,7 @@ use super::partition::{CHANNEL_CAPACITY, Partition};
 use super::poll_loop::PollLoop;
 use super::start::Start;
 use crate::clock::Instant;
+use crate::commit::CommitCoordinator;
 use crate::container::ConsumerState;
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
@@ -180,7 +181,7 @@ impl PollLoop {
     }
 
     pub(super) fn spawn_worker(&mut self, partition: &Partition, receiver: mpsc::Receiver<HandOver>) {
-        if self.paused {
+        if self.is_paused(&partition.topic_partition) {
             partition.control.close_gate(gate::PAUSE);
         }
         if let Some(id) = self.client.cluster_id(Duration::ZERO) {
@@ -215,6 +216,20 @@ impl PollLoop {
     /// worker starts when it has ended. The caller has reading go on at `start`.
     pub(super) fn begin_epoch(&mut self, index: usize, start: Option<CommitOffset>) {
         let topic_partition = self.partitions[index].topic_partition.clone();
+        self.begin_epoch_by(index, start, |commits, epoch| {
+            commits.remove(&topic_partition);
+            commits.assign(topic_partition.clone(), epoch, None);
+        });
+    }
+
+    /// The same with what the commits are to make of it.
+    pub(super) fn begin_epoch_by(
+        &mut self,
+        index: usize,
+        start: Option<CommitOffset>,
+        tell: impl FnOnce(&mut CommitCoordinator, Epoch),
+    ) {
+        let topic_partition = self.partitions[index].topic_partition.clone();
         let epoch = self.next_epoch(&topic_partition);
         let partition = &mut self.partitions[index];
         // What it holds is read again where it still exists; only the record that runs is finished.
@@ -222,14 +237,13 @@ impl PollLoop {
         self.parts.listener.left_behind.note(self.parts.consumer.index, &partition.control);
         partition.control.end_epoch();
         let control = Arc::new(PartitionControl::new(
-            topic_partition.clone(),
+            topic_partition,
             Arc::clone(partition.queue.ready()),
             Arc::clone(&self.parts.consumer.waker),
         ));
         let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
         partition.begin_epoch(epoch, control, sender, start);
-        self.commits.remove(&topic_partition);
-        self.commits.assign(topic_partition, epoch, None);
+        tell(&mut self.commits, epoch);
         let partition = self.partitions.swap_remove(index);
         self.spawn_worker(&partition, receiver);
         self.partitions.push(partition);

@@ -80,7 +80,11 @@ impl PollLoop {
     }
 
     /// Hands a batch to the worker, unless the log turns out to be another one.
-    fn hand_over_records(&mut self, index: usize, batch: RecordBatch) {
+    fn hand_over_records(&mut self, index: usize, mut batch: RecordBatch) {
+        if self.is_read_from_elsewhere(index, &batch) {
+            return;
+        }
+        self.cut_replay(index, &mut batch);
         let Some(got) = self.check_order(index, &batch) else { return self.send(index, batch) };
         let partition = &mut self.partitions[index];
         tracing::warn!(

@@ -1,5 +1,6 @@
 //! One assigned partition as the poll loop sees it: its queue, its worker, its credits, how far it has been read.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use metrics::Gauge;
@@ -7,11 +8,13 @@ use tokio::sync::mpsc;
 
 use super::ffi::Queue;
 use super::search::Search;
+use super::seek::{PendingSeek, Sought};
 use crate::config::Limits;
 use crate::epoch::Epoch;
 use crate::offset_tracker::{CommitOffset, OffsetTracker, next_offset_after};
 use crate::phase::Interrupt;
 use crate::record::TopicPartition;
+use crate::seek::Replay;
 use crate::worker::{HandOver, PartitionControl, gate};
 
 /// Hand-overs that may wait in a worker's channel; credits in records and bytes are the real bound.
@@ -32,12 +35,21 @@ pub(super) struct Partition {
     /// Where reading starts, as far as it is known before the first record.
     pub(super) start: Option<CommitOffset>,
     pub(super) reading: Reading,
+    /// It is to be read from elsewhere.
+    pub(super) seek: Option<PendingSeek>,
+    pub(super) sought: Option<Sought>,
+    /// Set while records are handled once more, up to its end.
+    pub(super) replay: Option<Replay>,
+    /// All of the replay has been handed over.
+    pub(super) is_replayed: bool,
     credits: Credits,
     /// Workers of earlier epochs of this assignment that still finish what they hold: the log was reset under them.
     pub(super) retired: Vec<Arc<PartitionControl>>,
     /// Records whose handlers were cancelled, each with the epoch it ran in.
     cancelled: Vec<(Arc<PartitionControl>, i64)>,
     pub(super) lag: Gauge,
+    /// The end of the log as the last fetch told it.
+    pub(super) fetched_end: Cell<Option<i64>>,
 }
 
 /// Whether records are taken out of the partition's queue.
@@ -89,6 +101,10 @@ impl Partition {
             tracker: OffsetTracker::new(),
             start: None,
             reading: Reading::On,
+            seek: None,
+            sought: None,
+            replay: None,
+            is_replayed: false,
             credits: Credits {
                 limits,
                 largest_unit,
@@ -101,6 +117,7 @@ impl Partition {
             retired: Vec::new(),
             cancelled: Vec::new(),
             lag,
+            fetched_end: Cell::new(None),
         }
     }
 
@@ -113,12 +130,17 @@ impl Partition {
         start: Option<CommitOffset>,
     ) {
         self.epoch = epoch;
+        if let Some(end) = self.control.end_offset() {
+            control.set_end_offset(end);
+        }
+        self.fetched_end.set(None);
         self.retired.retain(|retired| !retired.has_ended());
         self.retired.push(std::mem::replace(&mut self.control, control));
         self.hand_overs = hand_overs;
         self.tracker = OffsetTracker::new();
         self.start = start;
         self.reading = Reading::On;
+        (self.sought, self.replay, self.is_replayed) = (None, None, false);
         self.credits.sent_records = 0;
         self.credits.sent_bytes = 0;
     }
@@ -225,7 +247,8 @@ impl Partition {
     }
 
     pub(super) fn may_be_fed(&self) -> bool {
-        self.reading != Reading::Unreadable && !self.control.is_gate_closed(gate::STOP | gate::STALLED)
+        let is_kept_back = self.is_replayed || self.seek.as_ref().is_some_and(PendingSeek::stops_feeding);
+        self.reading != Reading::Unreadable && !is_kept_back && !self.control.is_gate_closed(gate::STOP | gate::STALLED)
     }
 }
 

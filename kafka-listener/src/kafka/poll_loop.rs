@@ -18,7 +18,7 @@ use super::sweep::IdleNotes;
 use crate::clock::Instant;
 use crate::commit::{CommitCoordinator, CommitEvent, CommitPolicy, CommitRequest, Serial};
 use crate::config::ListenerSettings;
-use crate::container::{Consumer, ConsumerPhase, Ending, StopRequest};
+use crate::container::{Consumer, ConsumerPhase, Ending, Pauses, StopRequest};
 use crate::epoch::Epoch;
 use crate::offset_tracker::CommitOffset;
 use crate::rebalance::Hooks;
@@ -65,7 +65,12 @@ pub(super) struct PollLoop {
     pub(super) epochs: HashMap<TopicPartition, Epoch>,
     /// The cluster's id, or the bootstrap servers while it is unknown: part of the ownership key.
     pub(super) cluster: Arc<str>,
-    pub(super) paused: bool,
+    /// What is paused, and which version of the wishes that is.
+    pauses: (u64, Pauses),
+    /// The last question about offsets, and the one about ends of logs that is out there.
+    pub(super) last_question: u64,
+    pub(super) lag_question: Option<u64>,
+    pub(super) asked_ends_at: Instant,
     pub(super) stopping: bool,
     /// The listener cannot go on; the loop is about to leave.
     pub(super) failed: bool,
@@ -128,7 +133,10 @@ impl PollLoop {
             scratch,
             epochs: HashMap::new(),
             cluster,
-            paused: false,
+            pauses: (0, Pauses::default()),
+            last_question: 0,
+            lag_question: None,
+            asked_ends_at: now,
             stopping: false,
             failed: false,
             is_client_dead: false,
@@ -181,6 +189,7 @@ impl PollLoop {
         }
         self.supervise_workers();
         self.apply_pause();
+        self.serve_seeks();
         self.serve_commits();
         let more = self.feed();
         if !more {
@@ -388,19 +397,26 @@ impl PollLoop {
     }
 
     fn apply_pause(&mut self) {
-        let wanted = self.parts.consumer.wants_pause();
-        if wanted == self.paused {
+        if self.parts.consumer.pauses_version() == self.pauses.0 {
             return;
         }
-        self.paused = wanted;
+        self.pauses = self.parts.consumer.pauses();
         for partition in &self.partitions {
-            if wanted {
+            if self.is_paused(&partition.topic_partition) {
                 partition.control.close_gate(gate::PAUSE);
             } else {
                 partition.control.open_gate(gate::PAUSE);
             }
         }
-        self.parts.consumer.update(|state| state.paused = wanted);
+        let (version, pauses) = &self.pauses;
+        self.parts.consumer.update(|state| {
+            state.paused = pauses.all;
+            state.pauses_version = *version;
+        });
+    }
+
+    pub(super) fn is_paused(&self, topic_partition: &TopicPartition) -> bool {
+        self.pauses.1.holds(topic_partition)
     }
 
     pub(super) fn is_sweep_due(&mut self, now: Instant) -> bool {

@@ -195,6 +195,12 @@ impl PollLoop {
         self.unstarted.push(Unstarted { topic_partition, question, ask_at });
     }
 
+    /// Nothing is to be found out about where a partition starts any more.
+    pub(super) fn forget_start(&mut self, topic_partition: &TopicPartition) {
+        self.unstarted.retain(|one| one.topic_partition != *topic_partition);
+        self.restarts.retain(|one| one.topic_partition != *topic_partition);
+    }
+
     /// The position of a partition is not known any more and librdkafka may have stopped reading it.
     pub(super) fn lose_position(&mut self, index: usize) {
         let topic_partition = self.partitions[index].topic_partition.clone();

@@ -56,6 +56,7 @@ impl LogLimit {
 /// Runs a consumer's thread to its end and says so, also when it panics.
 pub(super) fn guard(consumer: &Consumer, body: impl FnOnce()) {
     let outcome = catch_unwind(AssertUnwindSafe(body));
+    consumer.refuse_seeks();
     for control in consumer.partitions() {
         control.cancel();
         control.end_epoch();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ffi::{OffsetOf, OffsetsAnswer};
+use super::partition::Partition;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::config::{GroupProtocol, OnStuck};
@@ -37,7 +39,9 @@ impl PollLoop {
             let control = &partition.control;
             control.observe(now);
             self.report_over_time(control, now);
-            if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition) {
+            if let Some((_, high)) = self.client.cached_watermarks(&partition.topic_partition)
+                && partition.fetched_end.replace(Some(high)) != Some(high)
+            {
                 control.set_end_offset(high);
             }
             if let Some(lag) = control.lag() {
@@ -51,6 +55,7 @@ impl PollLoop {
                 load.oldest_unfinished = load.oldest_unfinished.max(control.record_age(now));
             }
         }
+        self.ask_ends(now);
         self.scratch.trim();
         self.gauges.set(&load);
         let listener = &self.parts.listener;
@@ -58,6 +63,34 @@ impl PollLoop {
         self.watch_stuck(now);
         self.notice_spare(now);
         self.name_the_idle(now);
+    }
+
+    /// The end of a log is told with what is fetched from it, and nothing is fetched behind a full queue: a partition that
+    /// is paused, held or slow is asked for by itself, so that its lag stays right.
+    fn ask_ends(&mut self, now: Instant) {
+        const EVERY: Duration = Duration::from_secs(1);
+        if self.lag_question.is_some() && now.saturating_since(self.asked_ends_at) < EVERY * 5 {
+            return;
+        }
+        let stands = |partition: &&Partition| partition.control.gates() != 0 || partition.control.in_flight() > 0;
+        if now.saturating_since(self.asked_ends_at) < EVERY || !self.partitions.iter().any(|one| stands(&one)) {
+            return;
+        }
+        self.asked_ends_at = now;
+        let serial = self.next_question();
+        self.lag_question = Some(serial);
+        let standing = self.partitions.iter().filter(stands).map(|one| (&one.topic_partition, OffsetOf::End));
+        // The lag is counted to the high watermark.
+        self.client.ask_offsets(serial, standing, false, EVERY);
+    }
+
+    pub(super) fn take_ends(&self, answer: &OffsetsAnswer) {
+        for partition in &self.partitions {
+            let one = answer.partitions.iter().find(|one| one.topic_partition == partition.topic_partition);
+            if let Some(end) = one.filter(|one| one.error.is_none()).and_then(|one| one.offset) {
+                partition.control.set_end_offset(end);
+            }
+        }
     }
 
     /// A handler that is past its time and not cancelled blocks its thread: nothing can end it. Said once per record.

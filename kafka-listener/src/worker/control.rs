@@ -384,6 +384,11 @@ impl PartitionControl {
 
     // Everybody's side.
 
+    /// What no other assignment of the partition shares, and all epochs of this one do.
+    pub(crate) fn assignment(&self) -> &Arc<Ready> {
+        &self.ready
+    }
+
     pub(crate) fn committed(&self) -> Option<i64> {
         offset(self.committed.load(Ordering::Acquire))
     }

@@ -189,6 +189,14 @@ impl ListenerMetrics {
         .increment(records);
     }
 
+    /// An operator moved the position ahead.
+    pub(crate) fn skipped_by_seek(&self, offsets: u64) {
+        self.totals.skipped.fetch_add(offsets, Ordering::Relaxed);
+        counter!("kafka_listener_skipped_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => "seek")
+        .increment(offsets);
+    }
+
     pub(crate) fn possibly_repeated(&self, records: u64) {
         self.possibly_repeated.increment(records);
         self.totals.possibly_repeated.fetch_add(records, Ordering::Relaxed);

@@ -20,6 +20,8 @@ use crate::record::TopicPartition;
 pub(crate) struct Client {
     pub(super) events: Queue,
     commit_answers: Queue,
+    /// Answers to questions about offsets.
+    pub(super) offsets: Queue,
     pub(super) native: Native,
     waker: Arc<Waker>,
 }
@@ -62,7 +64,8 @@ impl Client {
             logs?;
             let events = Queue::adopt(sys::rd_kafka_queue_get_consumer(native), waker);
             let commit_answers = Queue::adopt(sys::rd_kafka_queue_new(native), waker);
-            Ok(Self { events, commit_answers, native: owner, waker: Arc::clone(waker) })
+            let offsets = Queue::adopt(sys::rd_kafka_queue_new(native), waker);
+            Ok(Self { events, commit_answers, offsets, native: owner, waker: Arc::clone(waker) })
         }
     }
 

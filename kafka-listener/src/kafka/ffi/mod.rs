@@ -13,6 +13,7 @@ mod drain;
 mod event;
 mod leaving;
 mod list;
+mod offsets;
 mod producer;
 mod queue;
 mod sys;
@@ -23,6 +24,7 @@ pub(crate) use client::{Client, TopicState};
 pub(crate) use drain::{Drained, PartitionError, Scratch};
 pub(crate) use event::{Event, RebalanceKind, RebalancePartitions};
 pub(crate) use list::PartitionOffset;
+pub(crate) use offsets::{OffsetOf, OffsetsAnswer};
 pub(crate) use producer::{Delivery, Enqueued, Outgoing, ProducerClient};
 pub(crate) use queue::{Queue, Ready};
 

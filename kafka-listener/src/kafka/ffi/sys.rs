@@ -16,7 +16,7 @@ macro_rules! opaque {
         pub(super) struct $name { _opaque: [u8; 0] }
     )* };
 }
-opaque!(Conf, Client, NativeQueue, Event, Headers, NativeError, GroupMetadata, Topic);
+opaque!(Conf, Client, NativeQueue, Event, Headers, NativeError, GroupMetadata, Topic, AdminOptions, OffsetInfo);
 
 /// `rd_kafka_message_t`.
 #[repr(C)]
@@ -124,6 +124,12 @@ pub(super) const V_HEADERS: c_int = 10;
 pub(super) const COPY: c_int = 0x2;
 /// `RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT`.
 pub(super) const PURGE_ALL: c_int = 0x3;
+
+/// `rd_kafka_admin_op_t`.
+pub(super) const ADMIN_LIST_OFFSETS: c_int = 21;
+/// `rd_kafka_IsolationLevel_t`.
+pub(super) const READ_UNCOMMITTED: c_int = 0;
+pub(super) const READ_COMMITTED: c_int = 1;
 
 pub(super) type QueueCallback = unsafe extern "C" fn(client: *mut Client, opaque: *mut c_void);
 
@@ -287,4 +293,28 @@ unsafe extern "C" {
         buffer: *mut *mut c_void,
         size: *mut usize,
     ) -> *mut NativeError;
+
+    pub(super) fn rd_kafka_AdminOptions_new(client: *mut Client, operation: c_int) -> *mut AdminOptions;
+    pub(super) fn rd_kafka_AdminOptions_destroy(options: *mut AdminOptions);
+    pub(super) fn rd_kafka_AdminOptions_set_request_timeout(
+        options: *mut AdminOptions,
+        timeout_ms: c_int,
+        text: *mut c_char,
+        size: usize,
+    ) -> ErrorCode;
+    pub(super) fn rd_kafka_AdminOptions_set_isolation_level(
+        options: *mut AdminOptions,
+        isolation: c_int,
+    ) -> *mut NativeError;
+    pub(super) fn rd_kafka_AdminOptions_set_opaque(options: *mut AdminOptions, opaque: *mut c_void);
+    pub(super) fn rd_kafka_ListOffsets(
+        client: *mut Client,
+        partitions: *mut List,
+        options: *const AdminOptions,
+        queue: *mut NativeQueue,
+    );
+    /// `rd_kafka_ListOffsets_result_t` is the event.
+    pub(super) fn rd_kafka_event_ListOffsets_result(event: *mut Event) -> *const Event;
+    pub(super) fn rd_kafka_ListOffsets_result_infos(result: *const Event, count: *mut usize) -> *mut *const OffsetInfo;
+    pub(super) fn rd_kafka_ListOffsetsResultInfo_topic_partition(info: *const OffsetInfo) -> *const Element;
 }
