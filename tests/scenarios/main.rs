@@ -9,6 +9,7 @@ mod codecs;
 mod commit_errors;
 mod common;
 mod control;
+mod control_partitions;
 mod corruption;
 mod dead_letters;
 mod declined;

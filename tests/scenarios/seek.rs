@@ -31,7 +31,9 @@ impl Shop {
         broker().create_topic(&topic, partitions).await.unwrap();
         let journal = Journal::default();
         let desk = Desk::new("only", &journal);
-        held.iter().for_each(|offset| desk.hold(0, *offset));
+        if let Some(offset) = held {
+            desk.hold(0, offset);
+        }
         for partition in 0..partitions {
             produce(&topic, partition, RECORDS).await;
         }

@@ -173,6 +173,7 @@ impl PollLoop {
             partition.control.acknowledged(committed);
         }
         if let Some(offset) = start.offset {
+            partition.control.set_began_at(offset);
             partition.control.set_position(offset);
             self.commits.started_at(&start.topic_partition, partition.epoch, offset);
         }

@@ -142,6 +142,9 @@ impl PollLoop {
         if partition.start.is_none() {
             partition.start = Some(CommitOffset::at(first));
         }
+        if partition.control.position().is_none() {
+            partition.control.set_began_at(first);
+        }
         if partition.hand_overs.try_send(HandOver::Records(batch)).is_err() {
             // The worker is gone; supervision reads these records again from the watermark.
             return;

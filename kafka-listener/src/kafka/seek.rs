@@ -49,7 +49,15 @@ struct Question {
     /// The question that is out there.
     asked: Option<u64>,
     ask_at: Instant,
-    answer: Option<Option<i64>>,
+    told: Told,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    NotYet,
+    /// No record is as young as the time.
+    Nothing,
+    At(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +79,7 @@ impl PendingSeek {
             time(About::Until, goal.until),
         ];
         let needed = needed.into_iter().flatten().filter(|_| seek.needs_bounds());
-        let question = |(about, of)| Question { about, of, asked: None, ask_at: now, answer: None };
+        let question = |(about, of)| Question { about, of, asked: None, ask_at: now, told: Told::NotYet };
         Self { seek, answer, questions: needed.map(question).collect() }
     }
 
@@ -81,10 +89,12 @@ impl PendingSeek {
 
     /// All that was asked for, once it is there.
     fn bounds(&self) -> Option<Bounds> {
-        let answer = |about| self.questions.iter().find(|question| question.about == about)?.answer;
-        let is_complete = self.questions.iter().all(|question| question.answer.is_some());
-        let (first, end) = (answer(About::First)??, answer(About::End)??);
-        let (to, until) = (answer(About::To).flatten(), answer(About::Until).flatten());
+        let is_complete = self.questions.iter().all(|question| question.told != Told::NotYet);
+        let told = |about| match self.questions.iter().find(|question| question.about == about)?.told {
+            Told::At(offset) => Some(offset),
+            Told::Nothing | Told::NotYet => None,
+        };
+        let (first, end, to, until) = (told(About::First)?, told(About::End)?, told(About::To), told(About::Until));
         is_complete.then_some(Bounds { first, end, to, until })
     }
 }
@@ -147,7 +157,9 @@ impl PollLoop {
             let one = answer.partitions.iter().find(|one| one.topic_partition == partition.topic_partition);
             let is_time = matches!(question.of, OffsetOf::Time(_));
             match one.map(|one| (one.error, one.offset)) {
-                Some((None, offset)) if offset.is_some() || is_time => question.answer = Some(offset),
+                Some((None, offset)) if offset.is_some() || is_time => {
+                    question.told = offset.map_or(Told::Nothing, Told::At);
+                }
                 _ => {}
             }
         }
@@ -160,7 +172,8 @@ impl PollLoop {
 
     fn ask_for_bounds(&mut self, index: usize, now: Instant) {
         let Some(mut pending) = self.partitions[index].seek.take() else { return };
-        let due = |question: &Question| question.answer.is_none() && question.asked.is_none() && question.ask_at <= now;
+        let due =
+            |question: &Question| question.told == Told::NotYet && question.asked.is_none() && question.ask_at <= now;
         for position in 0..pending.questions.len() {
             if due(&pending.questions[position]) {
                 let serial = self.next_question();
@@ -252,6 +265,7 @@ impl PollLoop {
         match offset {
             Some(offset) => {
                 partition.sought = Some(Sought { offset, is_sure: false });
+                partition.control.set_began_at(offset);
                 partition.control.set_position(offset);
                 self.seek(index, offset);
             }

@@ -72,6 +72,8 @@ pub(crate) struct PartitionControl {
     committed: AtomicI64,
     /// Written by the poll loop: offset after the last record handed over.
     position: AtomicI64,
+    /// Written by the poll loop: the first offset of this epoch.
+    began_at: AtomicI64,
     /// Written by the poll loop: the high watermark of the last fetch answer.
     end_offset: AtomicI64,
 
@@ -122,6 +124,7 @@ impl PartitionControl {
             ended: AtomicBool::new(false),
             committed: AtomicI64::new(NO_OFFSET),
             position: AtomicI64::new(NO_OFFSET),
+            began_at: AtomicI64::new(NO_OFFSET),
             end_offset: AtomicI64::new(NO_OFFSET),
             seen_at: AtomicI64::new(NO_OFFSET),
             seen_since: AtomicU64::new(0),
@@ -224,6 +227,10 @@ impl PartitionControl {
 
     pub(crate) fn set_position(&self, position: i64) {
         self.position.store(position, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_began_at(&self, offset: i64) {
+        self.began_at.store(offset, Ordering::Relaxed);
     }
 
     pub(crate) fn set_sent(&self, records: u64) {
@@ -401,7 +408,8 @@ impl PartitionControl {
     /// where reading stands.
     pub(crate) fn open_from(&self) -> Option<i64> {
         let done = self.last_done().map(|done| next_offset_after(done).get());
-        self.committed().or(done).or_else(|| self.current()).or_else(|| self.position())
+        let began_at = || offset(self.began_at.load(Ordering::Relaxed));
+        self.committed().or(done).or_else(|| self.current()).or_else(began_at).or_else(|| self.position())
     }
 
     pub(crate) fn end_offset(&self) -> Option<i64> {

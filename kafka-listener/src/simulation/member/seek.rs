@@ -124,6 +124,8 @@ impl Member {
         let end = if is_settled { End::Clean } else { End::Unacknowledged(acknowledged.map(CommitOffset::get)) };
         let skipped_from = if is_same_log { open_from } else { 0 };
         world.ledger.sought(partition, incarnation, skipped_from, offset);
+        let window = std::mem::take(&mut old.window);
+        self.close_window(old.id, window, world.scenario);
         if world.scenario.bug == Bug::SeekKeepsEpoch {
             old.rewind(offset);
             self.partitions.insert(partition, old);
