@@ -63,8 +63,15 @@ async fn a_listener_is_introduced_by_one_line_with_what_it_does_and_where_it_is_
 }
 
 /// Keys without a default that nobody has set; `topic` shows as `topics`.
-const UNSET: [&str; 6] =
-    ["client_id", "container_factory", "group_instance_id", "group_remote_assignor", "handler_timeout", "topic"];
+const UNSET: [&str; 7] = [
+    "ack_drain",
+    "client_id",
+    "container_factory",
+    "group_instance_id",
+    "group_remote_assignor",
+    "handler_timeout",
+    "topic",
+];
 
 /// Every key that a listener may have, as the schema for editors has them.
 fn keys_of_the_schema() -> Vec<String> {
