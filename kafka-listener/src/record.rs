@@ -3,6 +3,8 @@
 //! Knows nothing of librdkafka and nothing of offsets to commit.
 
 mod arenas;
+#[cfg(test)]
+pub(crate) mod encoded;
 
 use std::fmt;
 use std::sync::Arc;

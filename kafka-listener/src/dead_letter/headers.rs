@@ -115,8 +115,7 @@ fn origin_topic(headers: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::forward::{LONGEST_TEXT, cut};
-
-    type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+    use crate::record::encoded::{decoded, encoded};
 
     const FAILED: Failed<'_> = Failed {
         topic: "orders",
@@ -127,18 +126,6 @@ mod tests {
         class: "decode",
         message: "no such product",
     };
-
-    fn encoded(headers: &[(&[u8], Option<&[u8]>)]) -> Vec<u8> {
-        let mut encoded = Vec::new();
-        for (name, value) in headers {
-            encode_header(&mut encoded, name, *value);
-        }
-        encoded
-    }
-
-    fn decoded(headers: &[u8]) -> Headers {
-        HeaderIter::new(headers).map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
-    }
 
     #[track_caller]
     fn check(actual: &[u8], expected: &[(&[u8], Option<&[u8]>)]) {

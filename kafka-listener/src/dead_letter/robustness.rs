@@ -4,17 +4,10 @@ use proptest::prelude::*;
 
 use super::headers::dead_letter_headers;
 use super::{DeadLetter, Failed, HeaderStyle};
-use crate::extract::robustness::{Pairs, owned, pairs, sample};
+use crate::extract::robustness::{pairs, sample};
 use crate::forward::Detail;
-use crate::record::{HeaderIter, Timestamp, encode_header};
-
-fn encoded(pairs: &Pairs) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    for (name, value) in pairs {
-        encode_header(&mut encoded, name, value.as_deref());
-    }
-    encoded
-}
+use crate::record::Timestamp;
+use crate::record::encoded::{OwnedHeaders, decoded, encoded};
 
 proptest! {
     #[test]
@@ -39,12 +32,13 @@ proptest! {
             message: "no such product",
         };
         let style = if spring { HeaderStyle::Spring } else { HeaderStyle::Plain };
-        let foreign = |pairs: Pairs| -> Pairs {
+        let foreign = |pairs: OwnedHeaders| -> OwnedHeaders {
             let is_ours = |name: &[u8]| name.starts_with(b"kafka_dlt-") || name.starts_with(b"dlt-");
             pairs.into_iter().filter(|(name, _)| !is_ours(name)).collect()
         };
-        let once = dead_letter_headers(&encoded(&pairs), &failed, style, Detail::Full);
-        prop_assert_eq!(foreign(owned(HeaderIter::new(&once))), foreign(pairs));
+        let borrowed: Vec<_> = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_deref())).collect();
+        let once = dead_letter_headers(&encoded(&borrowed), &failed, style, Detail::Full);
+        prop_assert_eq!(foreign(decoded(&once)), foreign(pairs));
         let twice = dead_letter_headers(&once, &failed, style, Detail::Full);
         prop_assert_eq!(dead_letter_headers(&twice, &failed, style, Detail::Full), twice);
     }

@@ -8,8 +8,7 @@ use proptest::sample::select;
 use super::sample::Sample;
 use crate::extract::Headers;
 use crate::record::HeaderIter;
-
-pub(crate) type Pairs = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+use crate::record::encoded::{OwnedHeaders, owned};
 
 /// Names that somebody reads, among all others.
 const NAMES: [&str; 8] = [
@@ -27,18 +26,14 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..24)
 }
 
-pub(crate) fn pairs() -> impl Strategy<Value = Pairs> {
+pub(crate) fn pairs() -> impl Strategy<Value = OwnedHeaders> {
     let name = prop_oneof![select(&NAMES[..]).prop_map(|name| name.as_bytes().to_vec()), bytes()];
     vec((name, option::of(bytes())), 0..12)
 }
 
-pub(crate) fn sample(headers: &Pairs) -> Sample {
+pub(crate) fn sample(headers: &OwnedHeaders) -> Sample {
     let add = |sample: Sample, (name, value): &(Vec<u8>, Option<Vec<u8>>)| sample.header(name, value.as_deref());
     headers.iter().fold(Sample::new(), add)
-}
-
-pub(crate) fn owned<'h>(headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> Pairs {
-    headers.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use clap::ValueEnum as _;
 use support::checker::Anomaly;
 
 use super::row::Row;
-use super::service::{Acks, Engine, Sabotage};
+use super::service::Sabotage;
 use super::setting::name_of;
 use super::{Options, judge, run, say};
 
@@ -58,22 +58,7 @@ fn expected(how: Sabotage) -> Anomaly {
 
 /// The disturbances under which a fault shows.
 fn setting(how: Sabotage, seed: u64) -> Options {
-    let mut options = Options {
-        seed: Some(seed),
-        minutes: MINUTES,
-        only: Vec::new(),
-        nodes: 1,
-        partitions: 6,
-        rate: 600,
-        engine: Engine::Listener,
-        acks: Acks::Return,
-        sabotage: None,
-        work_ms: 5,
-        block: false,
-        threads: 2,
-        record: None,
-        settings: Vec::new(),
-    };
+    let mut options = Options { seed: Some(seed), minutes: MINUTES, work_ms: 5, ..Options::of_gate() };
     match how {
         Sabotage::CommitsAtHandOver => options.only = vec![Row::Kill, Row::Join],
         Sabotage::NoFence | Sabotage::NoPlusOne | Sabotage::NoDrain | Sabotage::NeverCommits => {

@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+use crate::record::encoded::{OwnedHeaders, decoded, encoded};
 
 const LATER: Later<'_> = Later {
     source: "orders",
@@ -17,19 +16,7 @@ const LATER: Later<'_> = Later {
     due: 1_700_000_010_123,
 };
 
-fn encoded(headers: &[(&[u8], Option<&[u8]>)]) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    for (name, value) in headers {
-        encode_header(&mut encoded, name, *value);
-    }
-    encoded
-}
-
-fn decoded(headers: &[u8]) -> Headers {
-    HeaderIter::new(headers).map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
-}
-
-fn value<'h>(headers: &'h Headers, name: &str) -> Vec<&'h [u8]> {
+fn value<'h>(headers: &'h OwnedHeaders, name: &str) -> Vec<&'h [u8]> {
     headers.iter().filter(|(found, _)| found == name.as_bytes()).filter_map(|(_, value)| value.as_deref()).collect()
 }
 
