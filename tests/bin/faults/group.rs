@@ -41,6 +41,7 @@ pub(crate) struct Group {
     directory: PathBuf,
     options: MemberOptions,
     partitions: i32,
+    is_cut_off: bool,
     rate: u32,
     prefix: String,
     spawned: usize,
@@ -118,6 +119,7 @@ impl Group {
             directory: directory.to_owned(),
             options,
             partitions: setting.partitions,
+            is_cut_off: setting.is_cut_off,
             rate: setting.rate,
             prefix: name.to_owned(),
             spawned: 0,
@@ -226,9 +228,17 @@ impl Group {
 
     /// SIGTERM, and nobody waits.
     pub(crate) fn tell_to_stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.may_be_cut_off(name)?;
         let live = self.live(name)?;
         live.state = State::Stopping;
         live.member.signal(Signal::Term)
+    }
+
+    fn may_be_cut_off(&self, name: &str) -> anyhow::Result<()> {
+        if self.is_cut_off {
+            self.harness.write(What::MayFail { member: name.to_owned() })?;
+        }
+        Ok(())
     }
 
     /// SIGTERM, and waits for its end; it is no member any more.
@@ -328,6 +338,9 @@ impl Group {
             if live.member.wait_for(JOIN_DEADLINE, "it has joined", is_there).await.is_err() {
                 say(&format!("{} never joined", live.member.name()));
             }
+        }
+        for live in &self.members {
+            self.may_be_cut_off(live.member.name())?;
         }
         for live in &mut self.members {
             if live.state == State::Running && live.member.try_exit()?.is_none() {

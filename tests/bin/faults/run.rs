@@ -76,7 +76,9 @@ fn setting(options: &Options) -> anyhow::Result<Setting> {
         setting = setting.with(&["--block"]);
     }
     let given = options.settings.iter().filter_map(|setting| setting.split_once('='));
-    given.into_iter().try_fold(setting, |setting, (path, value)| setting.set(path, value))
+    let mut setting = given.into_iter().try_fold(setting, |setting, (path, value)| setting.set(path, value))?;
+    setting.is_cut_off = Duration::from_millis(options.work_ms) > setting.promise.revoke_timeout;
+    Ok(setting)
 }
 
 fn conclude(left: &Left, directory: &Path) -> anyhow::Result<Verdict> {

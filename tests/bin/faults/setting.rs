@@ -19,6 +19,8 @@ pub(crate) struct Setting {
     /// What members are started with.
     pub(crate) arguments: Vec<String>,
     pub(crate) promise: Promise,
+    /// Handlers outlive a revoke: one that comes in the middle of a stop cuts records off, and the member says so.
+    pub(crate) is_cut_off: bool,
 }
 
 impl Setting {
@@ -29,7 +31,14 @@ impl Setting {
 
     /// The library's defaults; in a group of the `consumer` protocol the broker has the session.
     pub(crate) fn of_broker(partitions: i32, rate: u32) -> Self {
-        Self { partitions, rate, topic_is_there: true, arguments: Vec::new(), promise: Promise::default() }
+        Self {
+            partitions,
+            rate,
+            topic_is_there: true,
+            arguments: Vec::new(),
+            promise: Promise::default(),
+            is_cut_off: false,
+        }
     }
 
     /// With these arguments of the member.
