@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Codec,
     /// Arguments of its own in braces.
     Table(&'static [Argument]),
+    /// A string, or a list of pairs of strings.
+    Partitions,
 }
 
 /// One argument that the attribute knows.
@@ -35,6 +37,13 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "id", kind: Kind::Text, example: r#""request_payment""# },
     Argument { name: "topic", kind: Kind::Text, example: r#""orders""# },
     Argument { name: "topics", kind: Kind::Texts, example: r#"["orders", "returns"]"# },
+    Argument { name: "topic_pattern", kind: Kind::Text, example: r#""^orders-.*""# },
+    Argument { name: "partitions", kind: Kind::Partitions, example: r#"[("orders", "0-5,7")]"# },
+    Argument { name: "initial_offset", kind: Kind::Text, example: r#""beginning""# },
+    Argument { name: "until", kind: Kind::Text, example: r#""end""# },
+    Argument { name: "until_timeout", kind: Kind::Text, example: r#""5m""# },
+    Argument { name: "start_after", kind: Kind::Texts, example: r#"["load_prices"]"# },
+    Argument { name: "commit", kind: Kind::Switch, example: "true" },
     Argument { name: "group_id", kind: Kind::Text, example: r#""order-service""# },
     Argument { name: "concurrency", kind: Kind::Count, example: "3" },
     Argument { name: "consumers", kind: Kind::Count, example: "1" },

@@ -114,6 +114,10 @@ pub(crate) fn of_setting(setting: &Setting) -> (Ident, TokenStream) {
                 #check
             }
         }
+        Value::Pairs(pairs) => quote_spanned! {pairs.span()=>
+            const #name: &[(&::core::primitive::str, &::core::primitive::str)] = &#pairs;
+            const _: () = __kafka_listener::check_pairs(#name);
+        },
         Value::Count(count) => quote_spanned! {count.span()=>
             const #name: ::core::primitive::usize = #count;
             const _: () = __kafka_listener::check_count(#name);

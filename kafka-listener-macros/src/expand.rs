@@ -126,6 +126,7 @@ fn attributes(settings: &[Setting]) -> (TokenStream, TokenStream) {
         let value = match setting.value {
             Value::Text(_) => quote!(Str(#name)),
             Value::Texts(_) => quote!(List(#name)),
+            Value::Pairs(_) => quote!(Pairs(#name)),
             Value::Count(_) => quote_spanned!(span=> Int(__kafka_listener::count(#name))),
             Value::Switch(_) => quote!(Bool(#name)),
         };

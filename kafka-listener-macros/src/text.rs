@@ -49,6 +49,44 @@ pub(crate) fn topic_fault(topic: &str) -> Option<String> {
     (topic.len() > 249 || topic == "." || topic == "..").then(|| "is not a name that Kafka allows".to_owned())
 }
 
+/// What is wrong with a pattern of topics.
+pub(crate) fn pattern_fault(pattern: &str) -> Option<String> {
+    (!pattern.starts_with('^')).then(|| "does not begin with `^`, as in `^orders-.*`".to_owned())
+}
+
+/// What is wrong with the end of a listener.
+pub(crate) fn until_fault(until: &str) -> Option<String> {
+    (until != "end").then(|| "is no end: expected `end`".to_owned())
+}
+
+/// What is wrong with partitions. Where they begin, behind an `@`, is judged at start.
+pub(crate) fn partitions_fault(partitions: &str) -> Option<String> {
+    let parts: Vec<&str> = partitions.split(',').map(str::trim).collect();
+    let mut seen: Vec<(i32, i32)> = Vec::new();
+    for part in &parts {
+        let range = part.split_once('@').map_or(*part, |(range, _)| range.trim());
+        if range == "*" {
+            return (parts.len() > 1).then(|| "names `*`, which is all of them, and others".to_owned());
+        }
+        let number = |text: &str| {
+            let text = text.trim();
+            text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<i32>().ok()).flatten()
+        };
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Some(first), Some(last)) = (number(first), number(last)) else {
+            return Some(format!("has `{range}` where a number, a range or `*` is expected: `0-5,7`"));
+        };
+        if first > last {
+            return Some(format!("has the range `{range}`, which counts down"));
+        }
+        if let Some((from, _)) = seen.iter().find(|(from, to)| *from <= last && first <= *to) {
+            return Some(format!("names partition {} twice", first.max(*from)));
+        }
+        seen.push((first, last));
+    }
+    None
+}
+
 /// What is wrong with one of `properties`.
 pub(crate) fn property_fault(property: &str) -> Option<String> {
     let key = property.split_once('=').map(|(key, _)| key.trim());
@@ -100,6 +138,21 @@ mod tests {
     #[test]
     fn topics_have_kafkas_names() {
         check(topic_fault, &["orders", "a.b-c_d9", "..."], &["or ders", "ordérs", ".", "..", &"o".repeat(250)]);
+    }
+
+    #[test]
+    fn partitions_are_numbers_and_ranges() {
+        check(
+            partitions_fault,
+            &["0", "0-2, 7", "*", "3@100,1-2@end-5", "* @ end"],
+            &["", "1,", "a", "1-", "-1", "1-2-3", "+1", "5-2", "1-3,2", "*,1", "1,*", "9999999999"],
+        );
+    }
+
+    #[test]
+    fn patterns_begin_as_librdkafka_wants_them_and_the_only_end_is_the_end() {
+        check(pattern_fault, &["^orders", "^.*-dlt$"], &["orders.*", "", " ^orders"]);
+        check(until_fault, &["end"], &["END", "start", ""]);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum AttributeValue {
     Bool(bool),
     /// A list of strings.
     List(&'static [&'static str]),
+    /// A list of pairs of strings.
+    Pairs(&'static [(&'static str, &'static str)]),
 }
 
 /// One listener function, as generated code wraps it: decode, extract, call, classify.

@@ -53,8 +53,17 @@ impl Health {
                 ContainerState::Running | ContainerState::Paused => {
                     ready.extend(out_of_touch(container));
                     ready.extend(unpublished(container));
+                    if container.settings().completes() {
+                        ready.push(format!("listener `{id}` has not read to the end yet"));
+                    }
                 }
-                ContainerState::Stopped => {}
+                ContainerState::Stopped | ContainerState::Completed => {}
+                ContainerState::Waiting => {
+                    let after = container.waits_for().join("`, `");
+                    let reason = format!("listener `{id}` starts after `{after}`");
+                    started.push(reason.clone());
+                    ready.push(reason);
+                }
                 ContainerState::Starting => {
                     let reason = why_not_joined(container);
                     // One that was restarted has started once.
@@ -96,6 +105,8 @@ fn why_not_joined(container: &ListenerContainer) -> String {
         format!("listener `{id}` has left its group: {stuck}")
     } else if states.iter().any(|state| state.is_kept_out) {
         format!("listener `{id}` is not in its group yet: {KEPT_OUT}")
+    } else if container.settings().standalone.is_some() {
+        format!("listener `{id}` has not found its partitions yet")
     } else {
         format!("listener `{id}` is not in its group yet")
     }

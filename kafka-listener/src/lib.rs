@@ -92,6 +92,7 @@ mod ownership;
 mod phase;
 mod private;
 mod producer;
+mod read_to_end;
 pub mod rebalance;
 mod record;
 mod registry;

@@ -280,6 +280,21 @@ pub const fn check_texts(texts: &[&str]) {
     }
 }
 
+/// Checks a constant list of pairs, as [`check_texts`] does a list.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
+pub const fn check_pairs(pairs: &[(&str, &str)]) {
+    assert!(!pairs.is_empty(), "the list is empty");
+    let mut at = 0;
+    while at < pairs.len() {
+        check_text(pairs[at].0);
+        check_text(pairs[at].1);
+        at += 1;
+    }
+}
+
 /// Checks a constant number, as [`check_text`] does a string.
 ///
 /// # Panics

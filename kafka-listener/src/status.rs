@@ -26,12 +26,14 @@ pub struct Status {
 pub struct ListenerStatus {
     /// The listener's id.
     pub id: String,
-    /// Its consumer group.
+    /// Its consumer group; empty for a listener with `partitions` that commits nothing.
     pub group_id: String,
     /// Where its container stands.
     pub state: ContainerState,
     /// Why it cannot go on, if it cannot.
     pub failure: Option<String>,
+    /// The listeners that have to complete before this one starts.
+    pub waits_for: Vec<String>,
     /// Records that the handler returned `Ok` for.
     pub handled: u64,
     /// Deliveries that failed.
@@ -196,6 +198,7 @@ impl ListenerStatus {
             group_id: container.listener().group_id.as_ref().to_owned(),
             state: container.state(),
             failure: container.failure(),
+            waits_for: container.waits_for(),
             handled: count(&totals.handled),
             failed: count(&totals.failed),
             retried: count(&totals.retried),
@@ -291,7 +294,7 @@ impl fmt::Display for ListenerStatus {
             f,
             "{} [{}] {}: handled {}, failed {}, retried {}, skipped {}, dead letters {}, possibly repeated {}",
             self.id,
-            self.group_id,
+            if self.group_id.is_empty() { "no group" } else { &self.group_id },
             self.state,
             self.handled,
             self.failed,
@@ -305,6 +308,9 @@ impl fmt::Display for ListenerStatus {
         }
         if let Some(failure) = &self.failure {
             write!(f, "\n  failed: {failure}")?;
+        }
+        if !self.waits_for.is_empty() {
+            write!(f, "\n  starts after: {}", self.waits_for.join(", "))?;
         }
         if !self.missing_dead_letter_topics.is_empty() {
             write!(f, "\n  missing dead letter topics: {}", self.missing_dead_letter_topics.join(", "))?;

@@ -36,6 +36,7 @@ mod second_signal;
 mod seek;
 mod slots;
 mod slow_handlers;
+mod standalone;
 mod start_offsets;
 mod stop_under_load;
 mod wire;

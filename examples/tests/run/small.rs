@@ -68,6 +68,15 @@ fn retry_topics_let_the_others_pass() {
 }
 
 #[test]
+fn load_first_sells_nothing_before_every_price_is_loaded() {
+    check(
+        env!("CARGO_BIN_EXE_load_first"),
+        &[],
+        &["sold 2 tea for 8", "sold 3 cup for 33", "`load_prices`: completed", "`price`: drained", "`sell`: drained"],
+    );
+}
+
+#[test]
 fn manual_registration_runs_the_named_listener_only() {
     check(
         env!("CARGO_BIN_EXE_manual_registration"),

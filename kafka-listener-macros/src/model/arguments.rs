@@ -41,12 +41,14 @@ pub(crate) enum Value {
     Texts(Expr),
     Count(Expr),
     Switch(Expr),
+    /// A list of pairs of strings.
+    Pairs(Expr),
 }
 
 impl Value {
     pub(crate) fn expr(&self) -> &Expr {
         match self {
-            Self::Text(expr) | Self::Texts(expr) | Self::Count(expr) | Self::Switch(expr) => expr,
+            Self::Text(expr) | Self::Texts(expr) | Self::Count(expr) | Self::Switch(expr) | Self::Pairs(expr) => expr,
         }
     }
 }
@@ -61,18 +63,7 @@ impl Arguments {
             codec: None,
             settings: Vec::new(),
         };
-        if let [Some(topic), Some(topics)] =
-            ["topic", "topics"].map(|name| raw.arguments.iter().find(|argument| argument.argument.name == name))
-        {
-            let later = if raw.arguments.iter().position(|argument| argument.argument.name == "topic")
-                < raw.arguments.iter().position(|argument| argument.argument.name == "topics")
-            {
-                topics
-            } else {
-                topic
-            };
-            errors.at(later.span(), "`topic` and `topics` exclude each other: keep one of the two");
-        }
+        exclude_each_other(&raw, errors);
         for argument in raw.arguments {
             if let RawValue::Table(inner) = argument.value {
                 arguments.settings.extend(settings_of_table(argument.argument.name, inner, errors));
@@ -115,6 +106,28 @@ fn settings_of_table(table: &str, inner: RawArgs, errors: &mut Errors) -> Vec<Se
     settings
 }
 
+/// Of two arguments that say the same the later one is at fault.
+fn exclude_each_other(raw: &RawArgs, errors: &mut Errors) {
+    let place = |name: &str| raw.arguments.iter().position(|argument| argument.argument.name == name);
+    let by_topic = place("partitions").filter(|place| {
+        matches!(&raw.arguments[*place].value, RawValue::Expr(expr) if matches!(without_groups(expr), Expr::Array(_)))
+    });
+    let pairs = [
+        ("topic", place("topic"), "topics", place("topics")),
+        ("topic", place("topic"), "topic_pattern", place("topic_pattern")),
+        ("topics", place("topics"), "topic_pattern", place("topic_pattern")),
+        ("partitions", place("partitions"), "topic_pattern", place("topic_pattern")),
+        ("topic", place("topic"), "partitions", by_topic),
+        ("topics", place("topics"), "partitions", by_topic),
+    ];
+    for (one, first, other, second) in pairs {
+        let (Some(first), Some(second)) = (first, second) else { continue };
+        let hint = if other == "partitions" { ", or write `partitions = \"0-5,7\"`" } else { "" };
+        let later = raw.arguments[first.max(second)].span();
+        errors.at(later, format!("`{one}` and `{other}` exclude each other: keep one of the two{hint}"));
+    }
+}
+
 /// Checks one value. It is to be used only if no fault was added.
 fn judge(argument: &RawArgument, errors: &mut Errors) -> Option<Value> {
     let RawValue::Expr(expr) = &argument.value else { return None };
@@ -144,6 +157,13 @@ fn judge(argument: &RawArgument, errors: &mut Errors) -> Option<Value> {
                 _ => Some(Value::Texts(expr.clone())),
             }
         }
+        Kind::Partitions => Some(if let Expr::Array(pairs) = expr {
+            judge_pairs(argument, pairs, errors);
+            Value::Pairs(expr.clone())
+        } else {
+            judge_text(argument, expr, errors);
+            Value::Text(expr.clone())
+        }),
         Kind::Count => {
             if let Expr::Lit(ExprLit { lit, .. }) = expr {
                 let in_range = |count: i64| (1..=i64::from(i32::MAX)).contains(&count);
@@ -184,6 +204,39 @@ fn judge_list(argument: &RawArgument, array: &syn::ExprArray, errors: &mut Error
     }
 }
 
+/// Topics with their partitions.
+fn judge_pairs(argument: &RawArgument, pairs: &syn::ExprArray, errors: &mut Errors) {
+    if pairs.elems.is_empty() {
+        errors.on(pairs, format_args!("`{}` is empty: `{}`", argument.argument.name, argument.usage()));
+    }
+    let mut seen = HashSet::new();
+    for pair in &pairs.elems {
+        let pair = without_groups(pair);
+        let elements = match pair {
+            Expr::Tuple(tuple) if tuple.elems.len() == 2 => &tuple.elems,
+            _ => {
+                errors.on(pair, format_args!("expected a topic and its partitions: `(\"orders\", \"0-5,7\")`"));
+                continue;
+            }
+        };
+        let (topic, partitions) = (without_groups(&elements[0]), without_groups(&elements[1]));
+        if let Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) = topic {
+            let name = literal.value();
+            let open = text::is_resolved_at_start(&name);
+            let fault = text::fault(&name).or_else(|| (!open).then(|| text::topic_fault(&name)).flatten());
+            if let Some(fault) = fault {
+                let subject = if name.trim().is_empty() { "the topic".to_owned() } else { format!("`{name}`") };
+                errors.on(literal, format_args!("{subject} {fault}"));
+            } else if !seen.insert(name) {
+                errors.on(literal, format_args!("{} is listed twice", literal.to_token_stream()));
+            }
+        } else if let Expr::Lit(_) = topic {
+            errors.on(topic, format_args!("a topic is a string: `{}`", argument.usage()));
+        }
+        judge_text(argument, partitions, errors);
+    }
+}
+
 /// Checks one string; gives the text of a literal.
 fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Option<String> {
     let name = argument.argument.name;
@@ -195,7 +248,11 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
         return None;
     };
     let Lit::Str(literal) = lit else {
-        let list = if argument.argument.kind == Kind::Texts { "list of strings" } else { "string" };
+        let list = match argument.argument.kind {
+            Kind::Texts => "list of strings",
+            Kind::Partitions => "string or a list of pairs",
+            _ => "string",
+        };
         errors.on(expr, format_args!("`{name}` is a {list}: `{}`", argument.usage()));
         return None;
     };
@@ -209,6 +266,9 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
         }
         "id" => text::id_fault(&value),
         "topic" | "topics" => content(text::topic_fault),
+        "topic_pattern" => content(text::pattern_fault),
+        "partitions" => content(text::partitions_fault),
+        "until" => content(text::until_fault),
         "ack_mode" => content(text::ack_mode_fault),
         "codec" => content(text::codec_fault),
         "properties" => text::property_fault(&value),

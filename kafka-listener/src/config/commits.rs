@@ -23,6 +23,20 @@ pub(super) struct Commits {
 }
 
 impl Commits {
+    /// The listener commits nothing: what a shared block says of commits is for others.
+    pub(super) fn of_nobody(&mut self, written: &Written<'_>, reader: &mut Reader<'_>) {
+        if written.takes_acknowledgment {
+            reader.report.add(
+                Problem::new(
+                    &written.place,
+                    format!("listener `{}` takes an `Acknowledgment` and commits nothing", written.possible.listener),
+                )
+                .help("with `partitions`, `commit = true` and a `group_id` commit what is acknowledged"),
+            );
+        }
+        (self.ack_mode, self.synchronous, self.async_acks, self.ack_drain) = (AckMode::Batch, false, false, None);
+    }
+
     pub(super) fn read(written: &Written<'_>, reader: &mut Reader<'_>, remarks: &mut Remarks) -> Self {
         let mode = reader.choice("ack_mode");
         let sync_commits = reader.boolean("sync_commits");

@@ -95,7 +95,14 @@ impl Walk<'_> {
     fn node(&self, spec: Option<Kind>, value: &str) -> Result<Node, Problem> {
         let is_table = matches!(
             spec,
-            Some(Kind::Properties | Kind::ProducerProperties | Kind::Table(_) | Kind::Named(_) | Kind::OnFailure)
+            Some(
+                Kind::Properties
+                    | Kind::ProducerProperties
+                    | Kind::Table(_)
+                    | Kind::Named(_)
+                    | Kind::OnFailure
+                    | Kind::Partitions
+            )
         );
         if is_table && value.trim_start().starts_with('{') {
             return self.json(value);

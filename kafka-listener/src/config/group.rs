@@ -39,7 +39,8 @@ pub(super) struct Group {
 const BROKER_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
 impl Group {
-    pub(super) fn read(reader: &mut Reader<'_>, remarks: &mut Remarks) -> Self {
+    /// `is_member`: a listener that is in no group leaves the settings of groups unread, which its caller notes.
+    pub(super) fn read(reader: &mut Reader<'_>, is_member: bool, remarks: &mut Remarks) -> Self {
         let protocol = reader.choice("group_protocol");
         let remote_assignor = reader.optional_text("group_remote_assignor");
         let instance_id = reader.optional_text("group_instance_id");
@@ -53,8 +54,8 @@ impl Group {
         let session_timeout = reader.duration("session_timeout");
         let heartbeat_interval = reader.duration("heartbeat_interval");
 
-        let is_classic = protocol.value == "classic";
-        if !protocol.broken {
+        let is_classic = protocol.value == "classic" || !is_member;
+        if !protocol.broken && is_member {
             note_whose_settings(
                 &protocol,
                 &session_timeout,
@@ -64,8 +65,10 @@ impl Group {
                 &mut remarks.unread,
             );
         }
-        check_leave_on_stop(&leave_on_stop, &instance_id, is_classic, (reader.report, &mut remarks.unread));
-        if let Some(id) = &instance_id.value {
+        if is_member {
+            check_leave_on_stop(&leave_on_stop, &instance_id, is_classic, (reader.report, &mut remarks.unread));
+        }
+        if let Some(id) = instance_id.value.as_ref().filter(|_| is_member) {
             remarks.notes.push(format!("static member `{}-0`", shown(id)));
         }
         if !is_classic {
@@ -75,10 +78,14 @@ impl Group {
         let group = Self {
             protocol: if is_classic { GroupProtocol::Classic } else { GroupProtocol::Consumer },
             remote_assignor: remote_assignor.value,
-            instance_id: instance_id.value,
-            leave_on_stop: leave_on_stop.value,
+            instance_id: instance_id.value.filter(|_| is_member),
+            leave_on_stop: leave_on_stop.value && is_member,
             on_fatal,
-            on_stuck: if reader.choice("on_stuck").value == "leave" { OnStuck::Leave } else { OnStuck::Report },
+            on_stuck: if reader.choice("on_stuck").value == "leave" && is_member {
+                OnStuck::Leave
+            } else {
+                OnStuck::Report
+            },
             auto_offset_reset: reader.offset_reset().value,
             isolation_level: reader.choice("isolation_level").value,
             assignors: assignors.value,

@@ -412,6 +412,16 @@ pub(crate) fn normalise_block(block: &mut Table, report: &mut Report) {
             block.insert("topics".to_owned(), topic);
         }
     }
+    // Of two layers that name partitions one counts, not a mixture of both.
+    if let Some(node) = block.get_mut("partitions").map(|entry| &mut entry.node)
+        && let Tree::Table(topics) = &mut node.value
+    {
+        let pair = |(topic, entry): (String, Entry)| {
+            let topic = Node::new(Tree::Text(topic), entry.key.clone());
+            Node::new(Tree::List(vec![topic, entry.node]), entry.key)
+        };
+        node.value = Tree::List(std::mem::take(topics).into_iter().map(pair).collect());
+    }
     if let Some(producer) = block.get_mut("producer").and_then(|entry| entry.node.table_mut()) {
         normalise_block(producer, report);
     }

@@ -112,6 +112,7 @@ fn has_placeholder(node: &Node) -> bool {
     match (&node.value, &node.origin) {
         (Tree::Text(text), Origin::File { .. } | Origin::Attribute { .. }) => text.contains('$'),
         (Tree::List(items), _) => items.iter().any(has_placeholder),
+        (Tree::Table(entries), _) => entries.values().any(|entry| has_placeholder(&entry.node)),
         _ => false,
     }
 }
@@ -129,6 +130,8 @@ pub(crate) fn typed(key: &'static Key, node: &Node) -> Result<(), Problem> {
         Kind::Texts => parse::texts(key, node).map(drop),
         Kind::Choice(_) => parse::choice(key, node).map(drop),
         Kind::OffsetReset => parse::offset_reset(key, node).map(drop),
+        Kind::Partitions => parse::partitions(key, node).map(drop),
+        Kind::InitialOffset => parse::initial_offset(key, node).map(drop),
         Kind::Assignors => parse::assignors(key, node).map(drop),
         Kind::OnFailure => parse::action(key, node).map(drop),
         Kind::Properties | Kind::ProducerProperties | Kind::Free | Kind::Table(_) | Kind::Named(_) => Ok(()),

@@ -11,6 +11,7 @@ use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
 use super::retry_topics;
 use super::settings::{Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
+use super::subscription::{Subscription, illegal_topic};
 use super::value::Origin;
 use crate::dead_letter::HeaderStyle;
 
@@ -74,8 +75,7 @@ pub(super) fn read(
 ) -> (ListenerSettings, Vec<Described>) {
     let (possible, definition) = (&written.possible, &written.place);
     let id = possible.listener;
-    let topics = topics(id, definition, &mut reader);
-    let group_id = group_id(id, definition, &mut reader);
+    let subscription = Subscription::read(id, definition, &mut reader, remarks);
     let client_id = reader.optional_text("client_id").value.unwrap_or_else(|| format!("{}-{id}", cluster.client_id));
     let auto_startup = reader.boolean("auto_startup").value;
     let shared_group = reader.boolean("shared_group").value;
@@ -85,16 +85,23 @@ pub(super) fn read(
     };
     let concurrency = reader.optional_integer("concurrency").value.map(count);
     let consumers = count(reader.integer("consumers").value);
-    let commits = Commits::read(written, &mut reader, remarks);
-    let group = Group::read(&mut reader, remarks);
+    let mut commits = Commits::read(written, &mut reader, remarks);
+    let group = Group::read(&mut reader, subscription.standalone.is_none(), remarks);
+    subscription.refuse_unread(&mut reader);
+    if subscription.standalone.as_ref().is_some_and(|standalone| !standalone.commit) {
+        commits.of_nobody(written, &mut reader);
+    }
     let codec = codec(possible, &mut reader);
-    let retry_topics = retry_topics::read(&topics, &group_id, cluster, &mut reader);
+    let retry_topics = retry_topics::read(&subscription.topics, &subscription.group_id, cluster, &mut reader);
+    subscription.refuse_retry_topics(retry_topics.is_some(), &mut reader);
     let retry_topics = commits.retry_topics(&mut reader, retry_topics, remarks);
     let failures = failures::read(possible, retry_topics.is_some(), &mut reader, remarks);
     let failures = commits.failures(&mut reader, failures, remarks);
-    remarks.notes.extend(retry_topics.as_ref().map(|of_them| retry_topics::note(of_them, &topics, &failures)));
+    remarks
+        .notes
+        .extend(retry_topics.as_ref().map(|of_them| retry_topics::note(of_them, &subscription.topics, &failures)));
     let handler_timeout = reader.optional_duration("handler_timeout").value;
-    let dead_letter = dead_letter(&topics, &mut reader);
+    let dead_letter = dead_letter(&subscription.topics, &mut reader);
     if failures.publish_dead_letters() && !cluster.producer.is_safe {
         let origin = reader.entry("on_failure").map_or(definition, |(_, entry)| &entry.node.origin);
         reader.report.add(unsafe_producer(origin, "dead letters"));
@@ -110,11 +117,13 @@ pub(super) fn read(
         max_payload: limits.size("max_payload").value,
     });
     let max_poll_records = count(reader.integer("max_poll_records").value);
-    let client_properties = group.client_properties(&group_id, &mut reader, cluster);
+    let client_properties = group.client_properties(&subscription.client_group_id(id), &mut reader, cluster);
     let settings = ListenerSettings {
         id: id.to_owned(),
-        topics,
-        group_id,
+        topics: subscription.topics,
+        topic_pattern: subscription.pattern,
+        standalone: subscription.standalone,
+        group_id: subscription.group_id,
         client_id,
         auto_startup,
         shared_group,
@@ -180,32 +189,6 @@ fn count(number: i64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn topics(id: &str, definition: &Origin, reader: &mut Reader<'_>) -> Vec<String> {
-    let read = reader.texts("topics");
-    let mut topics: Vec<String> = Vec::new();
-    let mut refused = false;
-    for (topic, origin) in read.value {
-        if let Some(reason) = illegal_topic(&topic) {
-            refused = true;
-            reader
-                .report
-                .add(Problem::new(&origin, format!("`{}` is not the name of a topic", shown(&topic))).help(reason));
-        } else if topics.contains(&topic) {
-            reader.report.add(Problem::new(&origin, format!("topic `{topic}` is named twice")));
-        } else {
-            topics.push(topic);
-        }
-    }
-    if topics.is_empty() && !read.broken && !refused {
-        let origin = if read.scope == Scope::Default { definition } else { &read.origin };
-        reader.report.add(
-            Problem::new(origin, format!("listener `{id}` has no topic"))
-                .help(format!("`topic = \"…\"` in the attribute, or `topic` in `[listeners.{id}]`")),
-        );
-    }
-    topics
-}
-
 fn dead_letter(topics: &[String], reader: &mut Reader<'_>) -> DeadLetterSettings {
     reader.inner("dead_letter", |reader| {
         let topic = reader.text("topic");
@@ -230,32 +213,6 @@ fn dead_letter(topics: &[String], reader: &mut Reader<'_>) -> DeadLetterSettings
         }
         settings
     })
-}
-
-/// Kafka's rule for names of topics.
-pub(super) fn illegal_topic(topic: &str) -> Option<&'static str> {
-    if topic.starts_with('^') {
-        return Some("patterns are not available in this version: name each topic");
-    }
-    let legal = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    if !topic.chars().all(legal) {
-        return Some("Kafka allows letters, digits, `.`, `_` and `-`");
-    }
-    if topic.len() > 249 || matches!(topic, "." | "..") {
-        return Some("Kafka allows up to 249 characters, and neither `.` nor `..`");
-    }
-    None
-}
-
-fn group_id(id: &str, definition: &Origin, reader: &mut Reader<'_>) -> String {
-    let read = reader.optional_text("group_id");
-    if read.value.is_none() && !read.broken {
-        reader.report.add(
-            Problem::new(definition, format!("listener `{id}` has no group"))
-                .help(format!("`group_id = \"…\"` in the attribute, in `[listeners.{id}]` or in `[listener]`")),
-        );
-    }
-    read.value.unwrap_or_default()
 }
 
 /// Two durations that do not go together; told at the one that was set, the more specific one of two.

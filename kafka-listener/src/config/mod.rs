@@ -15,7 +15,9 @@ mod keys;
 mod layers;
 mod lint;
 mod listener;
+mod order;
 mod parse;
+mod partitions;
 mod placeholders;
 mod producer;
 mod properties;
@@ -26,6 +28,7 @@ mod retry_topics;
 mod schema;
 mod select;
 mod settings;
+mod subscription;
 mod value;
 
 #[cfg(test)]

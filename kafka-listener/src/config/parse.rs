@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::keys::{ACTIONS, ASSIGNORS, Key, Kind};
 use super::report::{Problem, listed, nearest, shown};
-use super::settings::{AutoOffsetReset, OnFailure};
+use super::settings::{AutoOffsetReset, InitialOffset, OnFailure, PartitionSelection};
 use super::value::{Node, Tree};
 
 /// The problem that `node` is not what `key` takes. The value itself is told only where it is harmless.
@@ -244,6 +244,47 @@ pub(crate) fn offset_reset(key: &Key, node: &Node) -> Result<AutoOffsetReset, Pr
             })
         }
     }
+}
+
+/// Ranges of partitions by topic; `None` stands for every topic of the listener. Each with its place.
+pub(crate) type PartitionsByTopic = Vec<(Option<String>, Node, PartitionSelection)>;
+
+pub(crate) fn partitions(key: &Key, node: &Node) -> Result<PartitionsByTopic, Problem> {
+    const FORMS: &str = "ranges such as `\"0-5,7\"` or `\"*\"`, or a table of them by topic";
+    let selection = |node: &Node| {
+        let Tree::Text(text) = &node.value else { return Err(wrong(key, node, FORMS)) };
+        PartitionSelection::parse(text)
+            .map_err(|fault| Problem::new(&node.origin, format!("`{}` in `{}` {fault}", shown(text), key.name)))
+    };
+    let pairs: Vec<(String, &Node)> = match &node.value {
+        Tree::Text(_) => return Ok(vec![(None, node.clone(), selection(node)?)]),
+        Tree::Table(topics) => topics.iter().map(|(topic, entry)| (topic.clone(), &entry.node)).collect(),
+        Tree::List(pairs) => pairs
+            .iter()
+            .map(|pair| match &pair.value {
+                Tree::List(items) => match &items[..] {
+                    [Node { value: Tree::Text(topic), .. }, partitions] => Ok((topic.clone(), partitions)),
+                    _ => Err(wrong(key, pair, "pairs of a topic and its partitions")),
+                },
+                _ => Err(wrong(key, pair, "pairs of a topic and its partitions")),
+            })
+            .collect::<Result<_, _>>()?,
+        _ => return Err(wrong(key, node, FORMS)),
+    };
+    if pairs.is_empty() {
+        return Err(Problem::new(&node.origin, format!("`{}` is empty", key.name)).help(FORMS));
+    }
+    pairs.into_iter().map(|(topic, node)| Ok((Some(topic), node.clone(), selection(node)?))).collect()
+}
+
+pub(crate) fn initial_offset(key: &Key, node: &Node) -> Result<InitialOffset, Problem> {
+    let text = match &node.value {
+        Tree::Text(text) => text.clone(),
+        Tree::Integer(offset) => offset.to_string(),
+        _ => return Err(wrong(key, node, "a place to begin at, as `beginning` or an offset")),
+    };
+    InitialOffset::parse(&text)
+        .map_err(|fault| Problem::new(&node.origin, format!("`{}` in `{}` {fault}", shown(&text), key.name)))
 }
 
 /// Assignors in order of preference, in librdkafka's spelling.

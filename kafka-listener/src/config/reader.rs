@@ -6,7 +6,7 @@ use super::keys::{self, Key, Kind};
 use super::parse;
 use super::placeholders::Placeholders;
 use super::report::{Problem, Report};
-use super::settings::AutoOffsetReset;
+use super::settings::{AutoOffsetReset, InitialOffset};
 use super::value::{Entry, Node, Origin, Table, Tree};
 
 /// How specific a value is; later wins.
@@ -232,6 +232,14 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn offset_reset(&mut self) -> Read<AutoOffsetReset> {
         self.required("auto_offset_reset", parse::offset_reset)
+    }
+
+    pub(crate) fn partitions(&mut self) -> Read<Option<parse::PartitionsByTopic>> {
+        self.optional("partitions", parse::partitions)
+    }
+
+    pub(crate) fn initial_offset(&mut self) -> Read<Option<InitialOffset>> {
+        self.optional("initial_offset", parse::initial_offset)
     }
 
     pub(crate) fn assignors(&mut self) -> Read<Vec<&'static str>> {

@@ -1,10 +1,11 @@
 //! `retry_topics`: which topics records wait in.
 
 use super::cluster::Cluster;
-use super::listener::{illegal_topic, unsafe_producer};
+use super::listener::unsafe_producer;
 use super::reader::Reader;
 use super::report::{Problem, shown};
 use super::settings::{FailurePolicies, RetryTopicSettings};
+use super::subscription::illegal_topic;
 use super::value::Origin;
 use crate::retry_topics::Suffix;
 

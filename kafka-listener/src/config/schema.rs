@@ -74,6 +74,15 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Texts | Kind::Assignors => {
             json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
         }
+        Kind::InitialOffset => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] }),
+        Kind::Partitions => {
+            let pair = json!({ "type": "array", "items": { "type": "string" }, "minItems": 2, "maxItems": 2 });
+            json!({ "anyOf": [
+                { "type": "string", "examples": ["*", "0-5,7"] },
+                { "type": "object", "additionalProperties": { "type": "string" } },
+                { "type": "array", "items": pair },
+            ] })
+        }
         Kind::Choice(choices) => or_placeholder(&json!({ "enum": choices })),
         Kind::OnFailure => {
             let classes: Map<String, Value> = keys::CLASSES

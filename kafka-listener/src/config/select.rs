@@ -6,6 +6,7 @@ use super::keys;
 use super::layers::{Merged, Sources, merge, normalise_block, overlay};
 use super::lint;
 use super::listener::{self, Remarks, Written};
+use super::order;
 use super::placeholders::Placeholders;
 use super::reader::{Described, Reader, Scope};
 use super::report::{ConfigError, Problem, Report, listed, nearest, shown};
@@ -33,6 +34,8 @@ pub(crate) struct Resolved {
 pub(crate) struct ResolvedListener {
     pub(crate) definition: ListenerDefinition,
     pub(crate) settings: ListenerSettings,
+    /// Ids of listeners that complete before this one starts, each with its place.
+    pub(crate) start_after: Vec<(String, Origin)>,
     /// For the start line.
     pub(crate) notes: Vec<String>,
     described: Vec<Described>,
@@ -41,9 +44,10 @@ pub(crate) struct ResolvedListener {
 impl std::fmt::Debug for ResolvedListener {
     /// The definition stays out: its attribute may hold a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { definition: _, settings, notes, described } = self;
+        let Self { definition: _, settings, start_after, notes, described } = self;
         f.debug_struct("ResolvedListener")
             .field("settings", settings)
+            .field("start_after", start_after)
             .field("notes", notes)
             .field("described", described)
             .finish_non_exhaustive()
@@ -103,6 +107,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
             ));
             continue;
         }
+        let start_after = reader.texts("start_after").value;
         let requirements = requirements_of(&definition);
         let written = Written {
             possible: Possible {
@@ -115,7 +120,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
         };
         let (settings, described) = listener::read(&written, reader, &cluster, &mut remarks);
         let notes = std::mem::take(&mut remarks.notes);
-        listeners.push(ResolvedListener { definition, settings, notes, described });
+        listeners.push(ResolvedListener { definition, settings, start_after, notes, described });
     }
     for profile in profiles.iter().filter(|profile| !profile.found && !mentioned.contains(&profile.name)) {
         report.add(
@@ -125,6 +130,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
     }
     remarks.unread.finish(&mut report);
     check_groups(&listeners, &mut report, &mut remarks.warnings);
+    order::check(&listeners, &left_out, &mut report);
     report.finish()?;
 
     for warning in remarks.warnings {
@@ -335,7 +341,7 @@ fn attribute_node(attribute: &Attribute, origin: &Origin, report: &mut Report) -
         let pairs: &[&str] = match &attribute.value {
             AttributeValue::List(pairs) => pairs,
             AttributeValue::Str(pair) => &[*pair],
-            AttributeValue::Int(_) | AttributeValue::Bool(_) => &[],
+            AttributeValue::Int(_) | AttributeValue::Bool(_) | AttributeValue::Pairs(_) => &[],
         };
         let mut properties = Table::new();
         for pair in pairs {
@@ -357,7 +363,40 @@ fn attribute_node(attribute: &Attribute, origin: &Origin, report: &mut Report) -
         AttributeValue::List(items) => {
             Node::new(Tree::List(items.iter().map(|item| text(item)).collect()), origin.clone())
         }
+        AttributeValue::Pairs(pairs) => {
+            let pair = |pair: &(&str, &str)| Node::new(Tree::List(vec![text(pair.0), text(pair.1)]), origin.clone());
+            Node::new(Tree::List(pairs.iter().map(pair).collect()), origin.clone())
+        }
     })
+}
+
+/// The broker takes the commits of one that is no member only while the group has none.
+fn check_standalone_groups(a: &ListenerSettings, b: &ListenerSettings, origin: &Origin, report: &mut Report) {
+    let [alone, member] = if a.standalone.is_some() { [a, b] } else { [b, a] };
+    if member.standalone.is_none() && alone.commits() {
+        report.add(
+            Problem::new(
+                origin,
+                format!(
+                    "listener `{}` reads partitions by itself and commits under group `{}`, of which listener `{}` is a member",
+                    alone.id, alone.group_id, member.id
+                ),
+            )
+            .help("the broker refuses such commits while the group has members; give it a group of its own"),
+        );
+    } else if a.commits()
+        && b.commits()
+        && !(a.shared_group && b.shared_group)
+        && let Some(topic) = a.topics.iter().find(|topic| b.topics.contains(topic))
+    {
+        report.add(
+            Problem::new(
+                origin,
+                format!("listeners `{}` and `{}` commit offsets of topic `{topic}` under one group, `{}`", a.id, b.id, a.group_id),
+            )
+            .help("each would overwrite the other's; give them groups of their own, or set `shared_group = true` on both where their partitions differ"),
+        );
+    }
 }
 
 /// Two containers of one group share the partitions of a topic, so each would see only a part of its records.
@@ -383,6 +422,10 @@ fn check_groups(listeners: &[ResolvedListener], report: &mut Report, warnings: &
                     )
                     .help("each would fence the other off; give each a `group_instance_id` of its own"),
                 );
+            }
+            if a.standalone.is_some() || b.standalone.is_some() {
+                check_standalone_groups(a, b, &origin, report);
+                continue;
             }
             let (of_a, of_b) = (a.all_retry_topics(), b.all_retry_topics());
             if let Some(topic) = of_a.iter().find(|topic| of_b.contains(topic)).filter(|_| a.topics != b.topics) {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+pub(crate) use super::partitions::{InitialOffset, PartitionSelection, Place};
 use crate::dead_letter::HeaderStyle;
 use crate::failure::ErrorClass;
 use crate::retry_topics::Suffix;
@@ -13,7 +14,13 @@ use crate::retry_topics::Suffix;
 #[expect(clippy::struct_excessive_bools, reason = "one per key, as the user writes them")]
 pub(crate) struct ListenerSettings {
     pub(crate) id: String,
+    /// Empty where a pattern names them.
     pub(crate) topics: Vec<String>,
+    /// A regular expression that begins with `^`.
+    pub(crate) topic_pattern: Option<String>,
+    /// `None`: a member of its group.
+    pub(crate) standalone: Option<Standalone>,
+    /// Empty for a listener without a group.
     pub(crate) group_id: String,
     /// `kafka.client_id` with the listener's id; consumers append `-n`.
     pub(crate) client_id: String,
@@ -78,6 +85,21 @@ impl ListenerSettings {
         use secrecy::ExposeSecret as _;
         let isolation = self.client_properties.iter().find(|(name, _)| name == "isolation.level");
         isolation.is_none_or(|(_, value)| value.expose_secret() != "read_uncommitted")
+    }
+
+    /// What a member of the group subscribes to.
+    pub(crate) fn subscription(&self) -> impl Iterator<Item = &str> {
+        self.topic_pattern.iter().chain(&self.topics).map(String::as_str)
+    }
+
+    /// Whether offsets are committed at all.
+    pub(crate) fn commits(&self) -> bool {
+        self.standalone.as_ref().is_none_or(|standalone| standalone.commit)
+    }
+
+    /// Whether the listener completes when what was there at its start is read.
+    pub(crate) fn completes(&self) -> bool {
+        self.standalone.as_ref().is_some_and(|standalone| standalone.until_end)
     }
 
     /// The topics that dead letters of this listener go to; none where no failure ends in one.
@@ -289,4 +311,17 @@ pub(crate) struct Limits {
     pub(crate) in_flight_records: usize,
     pub(crate) in_flight_bytes: u64,
     pub(crate) max_payload: u64,
+}
+
+/// What is read without a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standalone {
+    pub(crate) partitions: Vec<(String, PartitionSelection)>,
+    /// Where those begin that have no beginning of their own.
+    pub(crate) initial_offset: InitialOffset,
+    /// Finished work is committed under `group_id`.
+    pub(crate) commit: bool,
+    pub(crate) until_end: bool,
+    /// From the start of the container.
+    pub(crate) until_timeout: Option<Duration>,
 }

@@ -150,6 +150,8 @@ pub(crate) struct ConsumerState {
     /// How often it was given a new client after a fatal error, and why the last time.
     pub(crate) restarts: u32,
     pub(crate) last_fatal: Option<Arc<str>>,
+    /// Whether all that there was at its start is read and done: `until = "end"`.
+    pub(crate) completed: bool,
     /// Why the listener cannot go on.
     pub(crate) failure: Option<Arc<str>>,
     /// Whether the failure is to end the others too.
@@ -159,6 +161,11 @@ pub(crate) struct ConsumerState {
 }
 
 impl ConsumerState {
+    /// Whether it has ended because all was done.
+    pub(crate) fn has_completed(&self) -> bool {
+        self.completed && self.phase == ConsumerPhase::Ended && self.failure.is_none()
+    }
+
     /// The group has counted this member in. One step, so that nobody can see half of it.
     pub(crate) fn join(&mut self) {
         self.is_expelled = false;

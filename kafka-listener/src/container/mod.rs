@@ -2,6 +2,7 @@
 
 mod consumer;
 mod control;
+mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ContainerState {
+    /// Not started before others have completed: `start_after`.
+    Waiting,
     /// Started, and not all of its consumers have joined the group yet. It stays so while no broker can be reached.
     Starting,
     /// The seat of a static member in its group is held by another member: the container joins as soon as it is free.
@@ -49,6 +52,8 @@ pub enum ContainerState {
     Stopping,
     /// Not started, or stopped in order.
     Stopped,
+    /// It has read to the end and everything is done: `until = "end"`.
+    Completed,
     /// Cannot go on by itself; the reason is in the status and in the log.
     Failed,
 }
@@ -56,6 +61,8 @@ pub enum ContainerState {
 impl fmt::Display for ContainerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
             Self::Starting => "starting",
             Self::WaitingForSeat => "waiting_for_seat",
             Self::Running => "running",
@@ -115,6 +122,7 @@ struct Inner {
     consumers: Mutex<Vec<Arc<Consumer>>>,
     /// What is to be paused, in this run and the next ones.
     pauses: Mutex<Pauses>,
+    wait: waiting::Wait,
 }
 
 impl fmt::Debug for Inner {
@@ -152,11 +160,12 @@ impl ListenerContainer {
             AbortOnDropHandle::new(runtime.spawn(watch))
         });
         let pauses = Mutex::default();
+        let wait = waiting::Wait::default();
         let retries = settings.of_retry_topics().map(|settings| {
             let listener = listener.of_retry_topics(&settings);
             (Arc::new(settings), Arc::new(listener))
         });
-        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, pauses };
+        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, pauses, wait };
         Self { inner: Arc::new(inner) }
     }
 
@@ -198,6 +207,7 @@ impl ListenerContainer {
                 return Err(Error::Thread { listener: self.id().to_owned(), source });
             }
         }
+        inner.wait.started();
         Ok(())
     }
 
@@ -212,6 +222,8 @@ impl ListenerContainer {
     }
 
     pub(crate) async fn stop_within(&self, budget: Duration) -> ListenerReport {
+        // It waits for nobody any more.
+        self.inner.wait.set(waiting::Waiting::No);
         let consumers = self.inner.consumers().clone();
         let request = StopRequest::new(Instant::now(), budget);
         request_stop(&consumers, request);
@@ -285,13 +297,14 @@ impl ListenerContainer {
         ListenerStatus::of(self)
     }
 
-    /// Resolves when the container has stopped or failed.
+    /// Resolves when the container has completed, stopped or failed. One that waits for others has not stopped.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
     pub async fn stopped(&self) -> ContainerState {
         loop {
+            self.inner.wait.over().await;
             let consumers = self.consumers();
             for consumer in &consumers {
                 consumer.wait_for(|state| state.phase == ConsumerPhase::Ended).await;
@@ -305,7 +318,8 @@ impl ListenerContainer {
 
     /// Why the container failed, if it did.
     pub fn failure(&self) -> Option<String> {
-        self.consumers().iter().find_map(|consumer| consumer.state().failure).map(|failure| failure.to_string())
+        let failure = self.consumers().iter().find_map(|consumer| consumer.state().failure);
+        failure.map(|failure| failure.to_string()).or_else(|| self.inner.wait.in_vain())
     }
 
     /// Whether the container failed in a way that is to end the others too.
@@ -314,7 +328,7 @@ impl ListenerContainer {
     }
 
     pub(crate) fn report(&self) -> ListenerReport {
-        ListenerReport::of(self.id(), &self.consumers())
+        ListenerReport::of(self.id(), self.failure(), &self.consumers())
     }
 
     pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
@@ -384,9 +398,17 @@ impl Inner {
     }
 
     fn state(&self) -> ContainerState {
-        let states: Vec<_> = self.consumers().iter().map(|consumer| consumer.state()).collect();
+        if !self.wait.is_over() {
+            return ContainerState::Waiting;
+        }
+        let mut states: Vec<_> = self.consumers().iter().map(|consumer| consumer.state()).collect();
+        if !states.is_empty() && states.iter().all(ConsumerState::has_completed) {
+            return ContainerState::Completed;
+        }
+        // The others still have something to read.
+        states.retain(|state| !state.has_completed());
         let ended = states.iter().all(|state| state.phase == ConsumerPhase::Ended);
-        let failed = states.iter().any(|state| state.failure.is_some());
+        let failed = states.iter().any(|state| state.failure.is_some()) || self.wait.in_vain().is_some();
         let least = states.iter().map(|state| state.phase).min().unwrap_or(ConsumerPhase::Ended);
         let most = states.iter().map(|state| state.phase).max().unwrap_or(ConsumerPhase::Ended);
         match (ended, failed) {

@@ -147,7 +147,10 @@ impl PollLoop {
     }
 
     /// The partition's own queue, cut loose before the partition is assigned, and all that its worker needs.
-    fn prepare(&mut self, start: &Start) -> Result<(Partition, mpsc::Receiver<HandOver>), super::ffi::KafkaError> {
+    pub(super) fn prepare(
+        &mut self,
+        start: &Start,
+    ) -> Result<(Partition, mpsc::Receiver<HandOver>), super::ffi::KafkaError> {
         let queue = self.client.split_queue(&start.topic_partition)?;
         let epoch = self.next_epoch(&start.topic_partition);
         let control = PartitionControl::new(
@@ -164,7 +167,7 @@ impl PollLoop {
         Ok((partition, receiver))
     }
 
-    fn take_over(&mut self, prepared: (Partition, mpsc::Receiver<HandOver>), start: &Start) {
+    pub(super) fn take_over(&mut self, prepared: (Partition, mpsc::Receiver<HandOver>), start: &Start) {
         let (partition, receiver) = prepared;
         // Reading from below the committed offset on purpose must not be bound by it.
         let committed = start.committed.filter(|committed| start.offset.is_none_or(|offset| offset >= *committed));
@@ -191,7 +194,10 @@ impl PollLoop {
         let group_id = &self.parts.listener.group_id;
         let owner = OwnerKey {
             cluster: Arc::clone(&self.cluster),
-            group_id: if sabotage::is_on(Sabotage::NoOwnership) {
+            group_id: if group_id.is_empty() {
+                // Listeners without a group read the same partition at the same time, each by itself.
+                format!("{} {:p}", self.parts.listener.id, Arc::as_ptr(&self.parts.listener)).into()
+            } else if sabotage::is_on(Sabotage::NoOwnership) {
                 format!("{group_id} {} {}", self.parts.consumer.index, partition.epoch).into()
             } else {
                 Arc::clone(group_id)
@@ -245,6 +251,7 @@ impl PollLoop {
         let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
         partition.begin_epoch(epoch, control, sender, start);
         tell(&mut self.commits, epoch);
+        self.read_to_end_again(&topic_partition);
         let partition = self.partitions.swap_remove(index);
         self.spawn_worker(&partition, receiver);
         self.partitions.push(partition);
@@ -283,15 +290,15 @@ impl PollLoop {
             assignment = %names(self.partitions.iter().map(|partition| &partition.topic_partition)),
             ?took,
             stood_still = stood_still.map(tracing::field::debug),
-            "group `{}`: {kind} {} in {took:?} ({how}); this consumer now owns {}",
-            listener.group_id,
+            "{}: {kind} {} in {took:?} ({how}); this consumer now owns {}",
+            if self.own.is_some() { "without a group".to_owned() } else { format!("group `{}`", listener.group_id) },
             count(partitions.len()),
             count(self.partitions.len()),
         );
     }
 }
 
-fn count(partitions: usize) -> String {
+pub(super) fn count(partitions: usize) -> String {
     match partitions {
         0 => "no partition".to_owned(),
         1 => "1 partition".to_owned(),
@@ -300,7 +307,7 @@ fn count(partitions: usize) -> String {
 }
 
 /// `orders-0, orders-1`; long lists are cut.
-fn names<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
+pub(super) fn names<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
     const LONGEST: usize = 32;
     let mut names: Vec<String> = partitions.map(ToString::to_string).collect();
     names.sort();

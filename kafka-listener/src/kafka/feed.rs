@@ -58,7 +58,8 @@ impl PollLoop {
         full
     }
 
-    fn hand_over(&mut self, index: usize, drained: Drained) {
+    fn hand_over(&mut self, index: usize, mut drained: Drained) {
+        self.cut_at_end(index, &mut drained);
         let Drained { batch, error, behind_error, .. } = drained;
         if let Reading::Searching(search) = self.partitions[index].reading {
             let record = batch.records.first().map(|record| record.offset);

@@ -7,6 +7,7 @@ mod feed;
 pub(crate) mod ffi;
 #[cfg(feature = "embedded")]
 pub(crate) mod mock;
+mod own;
 mod partition;
 mod poll_loop;
 mod producer;
@@ -20,6 +21,7 @@ mod start;
 mod stop;
 mod supervise;
 mod sweep;
+mod until;
 pub(crate) mod waker;
 
 pub(crate) use poll_loop::ConsumerParts;

@@ -60,6 +60,8 @@ pub(super) enum Reading {
     Unreadable,
     /// Looking for the end of what cannot be read.
     Searching(Search),
+    /// `until = "end"`: all that was there is handed over.
+    Complete,
 }
 
 /// Bounds what a worker holds. Overshoot by one drain's sizes is carried as debt.
@@ -248,7 +250,9 @@ impl Partition {
 
     pub(super) fn may_be_fed(&self) -> bool {
         let is_kept_back = self.is_replayed || self.seek.as_ref().is_some_and(PendingSeek::stops_feeding);
-        self.reading != Reading::Unreadable && !is_kept_back && !self.control.is_gate_closed(gate::STOP | gate::STALLED)
+        !matches!(self.reading, Reading::Unreadable | Reading::Complete)
+            && !is_kept_back
+            && !self.control.is_gate_closed(gate::STOP | gate::STALLED)
     }
 }
 

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 
 use super::ffi::{Client, Event, KafkaError, Queue, RebalanceKind, RebalancePartitions, Scratch};
+use super::own::OwnPartitions;
 use super::partition::Partition;
 use super::rebuild::End;
 use super::start::{Restart, Unstarted};
@@ -107,6 +108,8 @@ pub(super) struct PollLoop {
     /// Commits are held until the one that was outstanding at the last assign is answered.
     pub(super) is_hold_open: bool,
     pub(super) log_limit: super::supervise::LogLimit,
+    /// Of a listener that is in no group.
+    pub(super) own: Option<OwnPartitions>,
 }
 
 impl PollLoop {
@@ -114,6 +117,8 @@ impl PollLoop {
         let settings = &parts.settings;
         let instance_id = parts.consumer.group_instance_id.as_deref().map(|id| ("group.instance.id", id));
         let own = [("client.id", parts.consumer.client_id.as_str())].into_iter().chain(instance_id);
+        // Where a log ends matters only to a listener that completes there.
+        let own = own.chain(settings.completes().then_some(("enable.partition.eof", "true")));
         let configured = settings.client_properties.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
         let client = Client::new(configured.chain(own), &parts.consumer.waker)?;
         let cluster = settings.bootstrap_servers();
@@ -159,6 +164,7 @@ impl PollLoop {
             commits_due: now,
             is_hold_open: false,
             log_limit: super::supervise::LogLimit::default(),
+            own: OwnPartitions::new(&parts.settings, now),
             parts,
         })
     }
@@ -168,8 +174,11 @@ impl PollLoop {
             self.leave();
             return;
         }
-        if let Err(error) = self.client.subscribe(self.parts.settings.topics.iter().map(String::as_str)) {
-            self.cannot_go_on(format!("subscribe to {:?}: {error}", self.parts.settings.topics));
+        if self.own.is_some() {
+            self.commits.set_rebalancing(false);
+        } else if let Err(error) = self.client.subscribe(self.parts.settings.subscription()) {
+            let subscription: Vec<&str> = self.parts.settings.subscription().collect();
+            self.cannot_go_on(format!("subscribe to {subscription:?}: {error}"));
         }
         while self.parts.consumer.stop_requested().is_none() && !self.failed && self.end.is_none() {
             self.turn();
@@ -187,6 +196,7 @@ impl PollLoop {
         if self.serve_events() {
             self.carry_out_restarts();
         }
+        self.serve_own_partitions();
         self.supervise_workers();
         self.apply_pause();
         self.serve_seeks();
@@ -202,7 +212,8 @@ impl PollLoop {
         let now = Instant::now();
         let membership = &self.parts.consumer.membership;
         let gap = membership.tick(now);
-        if sabotage::is_on(Sabotage::NoFence) {
+        if sabotage::is_on(Sabotage::NoFence) || self.own.is_some() {
+            // Without a group there is no membership to lose.
             membership.confirm(now);
         } else if let Some(gap) = gap {
             self.has_just_woken = true;
@@ -310,7 +321,7 @@ impl PollLoop {
     pub(super) fn note_progress(&mut self, index: usize) {
         let partition = &mut self.partitions[index];
         let (done, finished) = partition.take_progress();
-        let watermark = if sabotage::is_on(Sabotage::NeverCommits) {
+        let watermark = if !self.parts.settings.commits() || sabotage::is_on(Sabotage::NeverCommits) {
             None
         } else if sabotage::is_on(Sabotage::NoPlusOne) {
             partition.control.last_done().map(CommitOffset::at)

@@ -34,6 +34,8 @@ pub(super) enum End {
     Restart,
     /// Another member of the group holds the seat of our `group.instance.id`.
     SeatTaken,
+    /// All that there was at the start is done: `until = "end"`.
+    Complete,
     /// A handler is stuck, and another member is to take over: `on_stuck = "leave"`.
     Stuck,
 }
@@ -219,6 +221,10 @@ impl PollLoop {
     /// What becomes of the consumer, now that its client is left.
     pub(super) fn end(&self) -> End {
         match self.end {
+            Some(End::Complete) if !self.failed => {
+                self.parts.consumer.update(|state| state.completed = true);
+                End::Over
+            }
             Some(end) if !self.failed && self.parts.consumer.stop_requested().is_none() => {
                 self.parts.consumer.update(|state| {
                     state.phase = ConsumerPhase::Joining;

@@ -245,7 +245,7 @@ impl PollLoop {
                 self.note_lost(&mut partition);
             } else {
                 let repeated = partition.possibly_repeated(self.commits.acknowledged(&partition.topic_partition));
-                if repeated > 0 {
+                if repeated > 0 && self.commits_offsets() {
                     self.parts.listener.metrics.possibly_repeated(repeated);
                 }
             }

@@ -16,8 +16,8 @@ use crate::offset_tracker::CommitOffset;
 use crate::record::TopicPartition;
 
 /// librdkafka's names for the two ends of a log.
-const BEGINNING: i64 = -2;
-const END: i64 = -1;
+pub(super) const BEGINNING: i64 = -2;
+pub(super) const END: i64 = -1;
 
 /// How long one question is waited for when it is asked again, between two turns of the loop.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -143,7 +143,7 @@ impl PollLoop {
         partitions.iter().map(answer_for).collect()
     }
 
-    fn hook_starts(&mut self, assigned: &[TopicPartition], starts: &mut [Start]) {
+    pub(super) fn hook_starts(&mut self, assigned: &[TopicPartition], starts: &mut [Start]) {
         let budget = self.parts.settings.revoke_timeout.mul_f64(0.7);
         let answers = self.run_hooks(HookKind::Assigned, assigned, Instant::now() + budget, Serve::Nothing);
         for answer in answers {
@@ -214,6 +214,13 @@ impl PollLoop {
         let Unstarted { topic_partition, question, .. } = self.unstarted.swap_remove(at);
         let Some(partition) = self.partitions.iter().find(|one| one.topic_partition == topic_partition) else { return };
         if question == Question::Committed && partition.tracker.expected().is_some() {
+            return;
+        }
+        if question == Question::Committed && self.own.is_some() {
+            match self.own_start_again(&topic_partition, ASK_AGAIN) {
+                Some(offset) => self.restart_by(Restart { topic_partition, offset, if_unread: true }),
+                None => self.ask_later(topic_partition, question),
+            }
             return;
         }
         let committed = match question {

@@ -28,7 +28,7 @@ impl PollLoop {
             self.own_stop = Some(StopRequest::new(now, budget));
         }
         self.stopping = true;
-        if self.end.is_none() {
+        if matches!(self.end, None | Some(End::Complete)) {
             self.enter(ConsumerPhase::Stopping);
         }
         self.commits.set_rebalancing(true);

@@ -236,6 +236,14 @@ impl PollLoop {
     /// The membership is over, as a commit was told: what we hold may have another owner. librdkafka finds out by
     /// itself and revokes; until then nothing may start.
     pub(super) fn on_fenced(&mut self, topic_partition: &TopicPartition) {
+        if self.own.is_some() {
+            self.fail(format!(
+                "group `{}` refuses the commits of a listener that is no member, as it has members: give listeners with \
+                 `partitions` a group of their own",
+                self.parts.listener.group_id
+            ));
+            return;
+        }
         self.fenced_at.get_or_insert_with(Instant::now);
         if let Some(partition) = self.partition_mut(topic_partition) {
             let records = partition.cancel(Interrupt::Lost);
@@ -265,8 +273,13 @@ impl PollLoop {
             return;
         }
         self.probed_at = now;
-        let Some(topic) = self.parts.settings.topics.first() else { return };
-        if self.client.topic_state(topic, ASK).is_ok() {
+        let answer = self.client.ask_any_broker(ASK);
+        self.reached_a_broker(answer.as_ref().err());
+    }
+
+    /// A broker has answered, unless `error` is one of librdkafka's own: also a refusal is an answer.
+    pub(super) fn reached_a_broker(&mut self, error: Option<&KafkaError>) {
+        if self.is_cut_off && error.is_none_or(|error| error.code > 0) {
             self.is_cut_off = false;
             self.parts.consumer.update(|state| state.is_cut_off = false);
         }

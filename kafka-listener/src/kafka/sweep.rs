@@ -50,7 +50,9 @@ impl PollLoop {
             load.assigned += 1;
             load.paused += u64::from(control.is_gate_closed(gate::PAUSE));
             load.in_flight += control.in_flight();
-            load.uncommitted += partition.uncommitted(self.commits.acknowledged(&partition.topic_partition));
+            if self.commits_offsets() {
+                load.uncommitted += partition.uncommitted(self.commits.acknowledged(&partition.topic_partition));
+            }
             if control.in_flight() > 0 {
                 load.oldest_unfinished = load.oldest_unfinished.max(control.record_age(now));
             }
@@ -178,7 +180,7 @@ impl PollLoop {
         }
         let (listener, group) = (&self.parts.listener.id, &self.parts.listener.group_id);
         let index = self.parts.consumer.index;
-        if self.partitions.is_empty() && !std::mem::replace(&mut self.idle.spare, true) {
+        if self.own.is_none() && self.partitions.is_empty() && !std::mem::replace(&mut self.idle.spare, true) {
             tracing::warn!(%listener, %group, consumer = index, consumers = settings.consumers,
                 "consumer {index} is a spare: the group has more consumers than partitions; it stands by and keeps its \
                  connections open");

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::signal;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{ListenerRegistry, ShutdownReport};
 use crate::config::{
     AckMode, ConfigSource, Environment, ListenerSettings, Resolved, ResolvedListener, Sources, Value, resolve,
 };
-use crate::container::ListenerContainer;
+use crate::container::{ContainerState, ListenerContainer};
 use crate::dead_letter::DeadLetters;
 use crate::definition::ListenerDefinition;
 use crate::error::Error;
@@ -196,7 +197,12 @@ impl ListenerRegistryBuilder {
         }
         let producer = producer(&resolved)?;
         let mut containers = Vec::with_capacity(resolved.listeners.len());
+        let mut order: Vec<(usize, Vec<String>)> = Vec::new();
         for listener in resolved.listeners {
+            let first = listener.start_after.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+            if !first.is_empty() {
+                order.push((containers.len(), first));
+            }
             let id = listener.definition.id;
             let mut hooks = self.hooks.clone();
             hooks.extend(self.hooks_by_listener.get(id).into_iter().flatten().cloned());
@@ -211,12 +217,24 @@ impl ListenerRegistryBuilder {
             };
             containers.push(container(listener, &self.states, &producer, code, runtime.clone()));
         }
-        for container in containers.iter().filter(|container| container.settings().auto_startup) {
+        for (index, first) in &order {
+            containers[*index].will_wait_for(first.clone());
+        }
+        let starts_now = |container: &&ListenerContainer| {
+            container.settings().auto_startup && container.state() != ContainerState::Waiting
+        };
+        for container in containers.iter().filter(starts_now) {
             container.start()?;
         }
+        let waits = order.into_iter().map(|(index, first)| {
+            let others = containers.iter().filter(|other| first.iter().any(|id| id == other.id())).cloned().collect();
+            let container = containers[index].clone();
+            AbortOnDropHandle::new(runtime.spawn(async move { container.start_after(others).await }))
+        });
+        let waits = Arc::new(Mutex::new(waits.collect()));
         // Whoever starts many registries in a loop still lets other tasks run.
         tokio::task::yield_now().await;
-        Ok(ListenerRegistry { containers: containers.into(), producer })
+        Ok(ListenerRegistry { containers: containers.into(), producer, waits })
     }
 
     /// Starts the listeners and runs until SIGTERM or Ctrl-C, until none of them runs any more, or until one fails that
@@ -233,7 +251,11 @@ impl ListenerRegistryBuilder {
         let listeners = self.start().await?;
         tokio::select! {
             name = signals.next() => tracing::info!(signal = name, "stopping: draining handlers, committing, leaving the groups"),
-            () = listeners.stopped() => tracing::error!("stopping: a listener cannot go on and ends the others, or none runs any more"),
+            () = listeners.stopped() => if listeners.has_completed() {
+                tracing::info!("stopping: all listeners have completed");
+            } else {
+                tracing::error!("stopping: a listener cannot go on and ends the others, or none runs any more");
+            },
         }
         let failure = listeners.first_failure();
         let mut shutdown = std::pin::pin!(listeners.shutdown());

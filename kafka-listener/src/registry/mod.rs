@@ -3,11 +3,13 @@
 mod builder;
 mod report;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use builder::ListenerRegistryBuilder;
 pub use report::{ListenerReport, Outcome, ShutdownReport};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Instant;
 use crate::container::{ConsumerPhase, ContainerState, ListenerContainer};
@@ -22,6 +24,8 @@ use crate::status::Status;
 pub struct ListenerRegistry {
     containers: Arc<[ListenerContainer]>,
     producer: Producer,
+    /// Start the containers that wait for others; ended with the registry, and by its stop.
+    waits: Arc<Mutex<Vec<AbortOnDropHandle<()>>>>,
 }
 
 impl ListenerRegistry {
@@ -68,6 +72,7 @@ impl ListenerRegistry {
     pub async fn wait_until_assigned(&self, limit: Duration) -> Result<(), Error> {
         let all = async {
             for container in self.containers.iter() {
+                container.waited().await;
                 for consumer in container.consumers() {
                     consumer.wait_for(|state| state.phase >= ConsumerPhase::Joined).await;
                 }
@@ -79,6 +84,7 @@ impl ListenerRegistry {
         }
         let stopped = self.containers.iter().find(|container| {
             !container.consumers().is_empty()
+                && !container.settings().completes()
                 && matches!(container.state(), ContainerState::Stopping | ContainerState::Stopped)
         });
         if let Some(stopped) = stopped {
@@ -86,7 +92,10 @@ impl ListenerRegistry {
         }
         if timed_out {
             let starting = self.containers.iter().filter(|container| {
-                matches!(container.state(), ContainerState::Starting | ContainerState::WaitingForSeat)
+                matches!(
+                    container.state(),
+                    ContainerState::Waiting | ContainerState::Starting | ContainerState::WaitingForSeat
+                )
             });
             return Err(Error::NotAssigned { waited: limit, waiting: names(starting) });
         }
@@ -110,6 +119,7 @@ impl ListenerRegistry {
     ///
     /// The stop goes on when the future is dropped; only the report is lost.
     pub async fn shutdown(&self) -> ShutdownReport {
+        self.wait_no_longer();
         let budgets = self.containers.iter().map(|container| container.settings().shutdown_timeout);
         let until = Instant::now() + budgets.max().unwrap_or_default();
         let stops = self.containers.iter().cloned().map(|container| async move { container.stop().await });
@@ -140,7 +150,7 @@ impl ListenerRegistry {
         self.containers.iter().for_each(ListenerContainer::interrupt);
     }
 
-    /// Resolves when all containers have stopped or failed, or one has failed that is to end the others too: with
+    /// Resolves when all containers have completed, stopped or failed, or one has failed that is to end the others too: with
     /// `on_fatal = "exit"`, or at its start.
     ///
     /// # Cancel safety
@@ -167,6 +177,18 @@ impl ListenerRegistry {
     /// unless a stop ran into its deadline. Only the end of the process may interrupt them.
     pub fn unclosed_clients() -> usize {
         crate::kafka::unclosed_clients()
+    }
+
+    /// Nothing starts any more by itself.
+    fn wait_no_longer(&self) {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How all of it ended, where it ended by itself.
+    fn has_completed(&self) -> bool {
+        let states = self.containers.iter().map(ListenerContainer::state);
+        let mut started = states.filter(|state| *state != ContainerState::Stopped).peekable();
+        started.peek().is_some() && started.all(|state| state == ContainerState::Completed)
     }
 
     fn first_failure(&self) -> Option<Error> {

@@ -32,6 +32,8 @@ pub struct ListenerReport {
 pub enum Outcome {
     /// Everything that was started is finished, everything finished is committed, the group was left.
     Drained,
+    /// It had read to the end and everything was done: `until = "end"`. What was finished is committed where it commits.
+    Completed,
     /// Something is left; a line each says what and why. Records named here may be handled twice, none is lost.
     Left(Vec<String>),
     /// The listener had failed before.
@@ -49,7 +51,10 @@ impl ShutdownReport {
     /// Whether every listener was drained and every record that was sent has its answer.
     pub fn is_drained(&self) -> bool {
         self.unsent == 0
-            && self.listeners.iter().all(|listener| matches!(listener.outcome, Outcome::Drained | Outcome::NotStarted))
+            && self
+                .listeners
+                .iter()
+                .all(|listener| matches!(listener.outcome, Outcome::Drained | Outcome::Completed | Outcome::NotStarted))
     }
 
     /// Turns a stop that left something into an error, so that `main` can end with it.
@@ -89,6 +94,7 @@ impl fmt::Display for ListenerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
             Outcome::Drained => write!(f, "`{}`: drained", self.id),
+            Outcome::Completed => write!(f, "`{}`: completed", self.id),
             Outcome::NotStarted => write!(f, "`{}`: was not started", self.id),
             Outcome::Failed(reason) => write!(f, "`{}`: failed: {reason}", self.id),
             Outcome::Left(left) => write!(f, "`{}`: {}", self.id, left.join("; ")),
@@ -97,9 +103,8 @@ impl fmt::Display for ListenerReport {
 }
 
 impl ListenerReport {
-    pub(crate) fn of(id: &str, consumers: &[Arc<Consumer>]) -> Self {
+    pub(crate) fn of(id: &str, failure: Option<String>, consumers: &[Arc<Consumer>]) -> Self {
         let states: Vec<_> = consumers.iter().map(|consumer| consumer.state()).collect();
-        let failure = states.iter().find_map(|state| state.failure.clone());
         let mut left = Vec::new();
         for (consumer, state) in consumers.iter().zip(&states) {
             let Some(ending) = &state.ending else {
@@ -120,8 +125,9 @@ impl ListenerReport {
             }
         }
         let outcome = match failure {
-            Some(reason) => Outcome::Failed(reason.to_string()),
+            Some(reason) => Outcome::Failed(reason),
             None if consumers.is_empty() => Outcome::NotStarted,
+            None if left.is_empty() && states.iter().all(|state| state.completed) => Outcome::Completed,
             None if left.is_empty() => Outcome::Drained,
             None => Outcome::Left(left),
         };

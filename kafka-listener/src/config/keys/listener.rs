@@ -6,6 +6,7 @@ use super::group::{
     PARTITION_ASSIGNMENT_STRATEGY,
 };
 pub(crate) use super::limits::LIMITS;
+use super::reading::{COMMIT, INITIAL_OFFSET, PARTITIONS, START_AFTER, TOPIC_PATTERN, UNTIL, UNTIL_TIMEOUT};
 use super::{KEY, Key, Kind};
 
 const DAY: u64 = 86_400_000;
@@ -35,6 +36,13 @@ pub(crate) static LISTENER: &[Key] = &[
         attribute: true,
         ..KEY
     },
+    TOPIC_PATTERN,
+    PARTITIONS,
+    INITIAL_OFFSET,
+    UNTIL,
+    UNTIL_TIMEOUT,
+    START_AFTER,
+    COMMIT,
     Key {
         name: "group_id",
         kind: Kind::Text,

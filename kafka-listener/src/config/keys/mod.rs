@@ -7,6 +7,7 @@ mod group;
 mod kafka;
 mod limits;
 pub(crate) mod listener;
+mod reading;
 
 pub(crate) use kafka::{KAFKA, PRODUCER, SASL, TLS};
 pub(crate) use listener::{CLASS, LISTENER};
@@ -65,6 +66,10 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// `earliest`, `latest`, `error` or `by_duration:1h`.
     OffsetReset,
+    /// Ranges for every topic, or a table or list of ranges by topic.
+    Partitions,
+    /// A place in the log.
+    InitialOffset,
     /// Assignors of librdkafka, or Java's class names.
     Assignors,
     /// An action, or a table by class of error: of actions, or of tables with the keys of [`CLASS`].

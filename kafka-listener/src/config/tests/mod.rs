@@ -10,6 +10,7 @@ mod resolution;
 mod retry_topics;
 mod robustness;
 mod secrets;
+mod subscription;
 
 use super::{ConfigError, ConfigSource, Environment, ListenerSettings, Resolved, Sources, resolve};
 use crate::definition::{Attribute, AttributeValue, ListenerDefinition};

@@ -97,6 +97,8 @@ fn kind(key: &Key) -> String {
         Kind::Texts => "string or list".to_owned(),
         Kind::Choice(names) => choices(names),
         Kind::OffsetReset => "`earliest`, `latest`, `error`, `by_duration:…`".to_owned(),
+        Kind::Partitions => "string, or table of strings by topic".to_owned(),
+        Kind::InitialOffset => "integer or string".to_owned(),
         Kind::Assignors => format!("{} or a list", choices(keys::ASSIGNORS)),
         Kind::OnFailure => format!("{} or a table", choices(keys::ACTIONS)),
         Kind::Properties | Kind::ProducerProperties => "table by librdkafka's names".to_owned(),
@@ -218,7 +220,7 @@ fn the_schema_refuses_unknown_keys_wherever_the_reader_does() {
         "[listener.on_failure]\ntimeout = { action = 'skip' }",
         "[listener.on_failure]\ndecode = { attempts = 3 }",
         "[container_factories.a]\nordering = 'key'",
-        "[listeners.reserve_stock]\ntopic_pattern = 'a.*'",
+        "[listeners.reserve_stock]\ntopic_patterns = 'a.*'",
         "[profiles.dev]\nprofiles = {}",
         "[profiles.dev.listeners.reserve_stock]\npartitions = [1]",
     ] {

@@ -1,5 +1,6 @@
 //! The consumer client: events out, calls in, and an end that can be bounded.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(crate) struct Client {
     pub(super) offsets: Queue,
     pub(super) native: Native,
     waker: Arc<Waker>,
+    /// Whether it takes partitions by itself, which works like a cooperative assignment.
+    pub(super) assigns_itself: Cell<bool>,
 }
 
 /// What the cluster says of one topic.
@@ -65,7 +68,14 @@ impl Client {
             let events = Queue::adopt(sys::rd_kafka_queue_get_consumer(native), waker);
             let commit_answers = Queue::adopt(sys::rd_kafka_queue_new(native), waker);
             let offsets = Queue::adopt(sys::rd_kafka_queue_new(native), waker);
-            Ok(Self { events, commit_answers, offsets, native: owner, waker: Arc::clone(waker) })
+            Ok(Self {
+                events,
+                commit_answers,
+                offsets,
+                native: owner,
+                waker: Arc::clone(waker),
+                assigns_itself: Cell::new(false),
+            })
         }
     }
 
@@ -123,8 +133,9 @@ impl Client {
 
     pub(crate) fn is_cooperative(&self) -> bool {
         // SAFETY: the client is live and the answer is a static string.
-        self.native.answers().is_ok()
-            && unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.handle)) == "COOPERATIVE" }
+        self.assigns_itself.get()
+            || self.native.answers().is_ok()
+                && unsafe { owned(sys::rd_kafka_rebalance_protocol(self.native.handle)) == "COOPERATIVE" }
     }
 
     /// Answers an assign event. This call and those below wait for librdkafka's own thread, without a deadline and, as
@@ -251,20 +262,7 @@ impl Client {
 
     /// The end of the partition's log, asked of the broker. Waits at most `wait`.
     pub(crate) fn query_end(&self, topic_partition: &TopicPartition, wait: Duration) -> Result<i64, KafkaError> {
-        let topic = topic_name(topic_partition.topic());
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: client and topic are live, the rest are out-parameters.
-        KafkaError::check(unsafe {
-            sys::rd_kafka_query_watermark_offsets(
-                self.native.handle,
-                topic.as_ptr(),
-                topic_partition.partition(),
-                &raw mut low,
-                &raw mut high,
-                millis(wait),
-            )
-        })?;
-        Ok(high)
+        Ok(self.query_ends(topic_partition, wait)?.1)
     }
 
     /// Starts reading one partition of the assignment anew. The whole assignment with its positions is needed, since the

@@ -132,6 +132,7 @@ impl Client {
             return Ok(());
         }
         let may_close = self.native.ends_by_close
+            || self.assigns_itself.get()
             || self.fatal_error().is_some()
             || (!self.awaits_its_name(now.duration_since(since)) && self.has_left());
         if may_close {

@@ -14,6 +14,7 @@ mod event;
 mod leaving;
 mod list;
 mod offsets;
+mod own;
 mod producer;
 mod queue;
 mod sys;

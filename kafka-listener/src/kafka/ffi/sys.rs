@@ -231,6 +231,7 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_assign(client: *mut Client, partitions: *const List) -> ErrorCode;
     pub(super) fn rd_kafka_incremental_assign(client: *mut Client, partitions: *const List) -> *mut NativeError;
     pub(super) fn rd_kafka_incremental_unassign(client: *mut Client, partitions: *const List) -> *mut NativeError;
+    pub(super) fn rd_kafka_pause_partitions(client: *mut Client, partitions: *mut List) -> ErrorCode;
     pub(super) fn rd_kafka_resume_partitions(client: *mut Client, partitions: *mut List) -> ErrorCode;
     pub(super) fn rd_kafka_seek_partitions(
         client: *mut Client,

@@ -1,0 +1,11 @@
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(partitions = [("orders", 0), "returns", (1, "*")])]
+async fn handle(order: Order) {
+    drop(order);
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders", topic_pattern = "^orders")]
+async fn handle(order: Order) {
+    drop(order);
+}
+
+fn main() {}
