@@ -244,7 +244,7 @@ impl PollLoop {
         self.parts.listener.left_behind.note(self.parts.consumer.index, &partition.control);
         partition.control.end_epoch();
         let control = Arc::new(PartitionControl::new(
-            topic_partition,
+            topic_partition.clone(),
             Arc::clone(partition.queue.ready()),
             Arc::clone(&self.parts.consumer.waker),
         ));
