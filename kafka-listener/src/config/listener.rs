@@ -85,12 +85,8 @@ pub(super) fn read(
     };
     let concurrency = reader.optional_integer("concurrency").value.map(count);
     let consumers = count(reader.integer("consumers").value);
-    let mut commits = Commits::read(written, &mut reader, remarks);
+    let commits = commits(written, &subscription, &mut reader, remarks);
     let group = Group::read(&mut reader, subscription.standalone.is_none(), remarks);
-    subscription.refuse_unread(&mut reader);
-    if subscription.standalone.as_ref().is_some_and(|standalone| !standalone.commit) {
-        commits.of_nobody(written, &mut reader);
-    }
     let codec = codec(possible, &mut reader);
     let retry_topics = retry_topics::read(&subscription.topics, &subscription.group_id, cluster, &mut reader);
     subscription.refuse_retry_topics(retry_topics.is_some(), &mut reader);
@@ -111,11 +107,7 @@ pub(super) fn read(
         _ => OnCorrupt::Hold,
     };
     let shutdown_timeout = reader.duration("shutdown_timeout").value;
-    let limits = reader.inner("limits", |limits| Limits {
-        in_flight_records: count(limits.integer("in_flight_records").value),
-        in_flight_bytes: limits.size("in_flight_bytes").value,
-        max_payload: limits.size("max_payload").value,
-    });
+    let limits = limits(&mut reader);
     let max_poll_records = count(reader.integer("max_poll_records").value);
     let client_properties = group.client_properties(&subscription.client_group_id(id), &mut reader, cluster);
     let settings = ListenerSettings {
@@ -166,6 +158,29 @@ pub(super) fn read(
 pub(super) fn unsafe_producer(origin: &Origin, what: &str) -> Problem {
     Problem::new(origin, format!("{what} need a producer that loses nothing"))
         .help("set `acks = \"all\"` and `enable_idempotence = true` in `[kafka.producer]`, their defaults")
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    reader.inner("limits", |limits| Limits {
+        in_flight_records: count(limits.integer("in_flight_records").value),
+        in_flight_bytes: limits.size("in_flight_bytes").value,
+        max_payload: limits.size("max_payload").value,
+    })
+}
+
+/// When finished records are committed; never, by a listener in no group that does not say so.
+fn commits(
+    written: &Written<'_>,
+    subscription: &Subscription,
+    reader: &mut Reader<'_>,
+    remarks: &mut Remarks,
+) -> Commits {
+    let mut commits = Commits::read(written, reader, remarks);
+    subscription.refuse_unread(reader);
+    if subscription.standalone.as_ref().is_some_and(|standalone| !standalone.commit) {
+        commits.of_nobody(written, reader);
+    }
+    commits
 }
 
 /// A listener that names a type decodes with it: what shared blocks say is for others.

@@ -77,9 +77,8 @@ impl Subscription {
         } else {
             named_topics(id, definition, topics, reader)
         };
-        let initial = initial_offset
-            .value
-            .unwrap_or_else(|| InitialOffset::From(if commit.value { Place::Committed } else { Place::Beginning }, 0));
+        let usual = if commit.value { Place::Committed } else { Place::Beginning };
+        let initial = initial_offset.value.unwrap_or(InitialOffset::From(usual, 0));
         let partitions_by_topic = by_topic(picked, &topics);
         let needs_committed = is_standalone && {
             let own = partitions_by_topic.iter().flat_map(|(_, selection)| selection.starts());

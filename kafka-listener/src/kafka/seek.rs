@@ -250,6 +250,7 @@ impl PollLoop {
             attempts.forget(&topic_partition, i64::MAX);
         }
         let start = offset.map(CommitOffset::at);
+        let commits = commits && self.commits_offsets();
         self.begin_epoch_by(index, start, |coordinator, epoch| {
             coordinator.reposition(&topic_partition, epoch, (start, commits), now);
         });

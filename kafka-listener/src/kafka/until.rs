@@ -1,5 +1,6 @@
 //! `until = "end"`: cutting what comes behind the end, and telling when all that was there is done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ffi::Drained;
@@ -97,7 +98,7 @@ impl PollLoop {
                 continue;
             };
             if partition.control.phase() == Phase::Held {
-                held.push(partition.control.clone());
+                held.push(Arc::clone(&partition.control));
                 continue;
             }
             if read.is_reached() && partition.reading == Reading::On {
@@ -158,14 +159,15 @@ impl PollLoop {
                 continue;
             }
             let position = partition.expected().map_or_else(|| "its beginning".to_owned(), |at| at.get().to_string());
-            let mut text = format!("`{topic_partition}` is read to {position} of {}", read.end());
+            let read_to = format!("`{topic_partition}` is read to {position} of {}", read.end());
             if control.in_flight() > 0
                 && let Some(offset) = control.current()
             {
                 let error = control.last_error().map_or_else(String::new, |error| format!(": {error}"));
-                text += &format!(", and record {offset} is {}{error}", control.phase());
+                missing.push(format!("{read_to}, and record {offset} is {}{error}", control.phase()));
+            } else {
+                missing.push(read_to);
             }
-            missing.push(text);
         }
         if missing.is_empty() {
             missing.push("the cluster has not told its partitions yet".to_owned());
