@@ -28,6 +28,7 @@ mod missing_topics;
 mod ordering;
 mod ownership;
 mod panics;
+mod patterns;
 mod payloads;
 mod producing;
 mod rebalance;

@@ -102,6 +102,7 @@ pub(super) fn read(
         let origin = reader.entry("on_failure").map_or(definition, |(_, entry)| &entry.node.origin);
         reader.report.add(unsafe_producer(origin, "dead letters"));
     }
+    subscription.refuse_dead_letters(failures.publish_dead_letters(), &mut reader);
     let on_corrupt = match reader.choice("on_corrupt").value {
         "skip" => OnCorrupt::Skip,
         _ => OnCorrupt::Hold,

@@ -140,6 +140,16 @@ impl Subscription {
         }
     }
 
+    /// A pattern may match the topics that dead letters go to: a record that fails would come back for ever.
+    pub(super) fn refuse_dead_letters(&self, are_published: bool, reader: &mut Reader<'_>) {
+        if let Some((_, entry)) = reader.entry("on_failure").filter(|_| are_published && self.pattern.is_some()) {
+            reader.report.add(
+                Problem::new(&entry.node.origin, "dead letters do not go with `topic_pattern`")
+                    .help("the pattern may match the topics that they go to; name the topics that are read"),
+            );
+        }
+    }
+
     /// What librdkafka is told: it assigns nothing without a group, joined or not.
     pub(super) fn client_group_id(&self, id: &str) -> String {
         if self.group_id.is_empty() { format!("kafka-listener-{id}") } else { self.group_id.clone() }

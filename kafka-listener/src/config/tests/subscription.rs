@@ -121,6 +121,7 @@ fn what_does_not_go_together_is_refused_with_its_place() {
         (&[("topic_pattern", Str("orders.*")), group], ""),
         (&[("topic_pattern", Str("^orders")), topic, group], ""),
         (&[("topic_pattern", Str("^orders")), all], ""),
+        (&[("topic_pattern", Str("^orders")), group], "[listeners.a]\non_failure = 'dead_letter'"),
         (&[topic, group, ("start_after", List(&["laod"]))], ""),
         (&[topic, group, ("start_after", List(&["tail", "load"]))], ""),
         (&[topic, group, ("start_after", List(&["load"]))], "only = ['a']"),
