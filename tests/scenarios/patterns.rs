@@ -38,7 +38,7 @@ async fn topics_that_match_are_read_whether_they_are_there_come_later_or_come_an
         .set("kafka.properties.topic.metadata.refresh.interval.ms", 1000)
         .set("app.prefix", prefix.as_str())
         .register(listener!(by_pattern))
-        .state(read.clone())
+        .state(Read::clone(&read))
         .start()
         .await
         .unwrap();

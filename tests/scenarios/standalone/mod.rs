@@ -14,9 +14,12 @@ use support::{Kafka, broker, eventually};
 
 use super::common::{SOON, watch_log};
 
-/// What a listener has been given, in the order of time: partition, offset and payload.
+/// Partition, offset and payload.
+type Given = (i32, i64, Option<Vec<u8>>);
+
+/// What a listener has been given, in the order of time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shelf(Arc<Mutex<Vec<(i32, i64, Option<Vec<u8>>)>>>);
+pub(super) struct Shelf(Arc<Mutex<Vec<Given>>>);
 
 impl Shelf {
     /// Partitions and offsets, sorted.
@@ -29,8 +32,8 @@ impl Shelf {
 
     /// The offsets of a partition in the order in which they came.
     pub(super) fn offsets(&self, partition: i32) -> Vec<i64> {
-        let shelf = self.0.lock().unwrap();
-        shelf.iter().filter(|(of, ..)| *of == partition).map(|(_, offset, _)| *offset).collect()
+        let given = self.0.lock().unwrap();
+        given.iter().filter(|(of, ..)| *of == partition).map(|(_, offset, _)| *offset).collect()
     }
 
     pub(super) async fn wait_for(&self, records: usize) {
@@ -46,9 +49,9 @@ impl Shelf {
     pub(super) async fn check_whole(&self, topic: &str) {
         let stored = broker().read_topic(topic).await.unwrap();
         let stored: Vec<_> = stored.into_iter().map(|one| (one.partition, one.offset, one.payload)).collect();
-        let mut shelf = self.0.lock().unwrap().clone();
-        shelf.sort_unstable();
-        assert_eq!(shelf, stored);
+        let mut given = self.0.lock().unwrap().clone();
+        given.sort_unstable();
+        assert_eq!(given, stored);
     }
 }
 

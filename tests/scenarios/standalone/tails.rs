@@ -9,21 +9,18 @@ use support::{Record, broker, eventually, unique};
 use super::{SOON, Shelf, reader};
 
 /// Reads the topic to its end and compares it with what an independent reader finds.
-#[track_caller]
-fn check(topic: String) -> impl Future<Output = Shelf> {
-    async move {
-        let shelf = Shelf::default();
-        let builder = reader(&topic, &shelf).set("listener.until", "end").set("listener.until_timeout", "60s");
-        let listeners = builder.start().await.unwrap();
-        tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
-        let container = listeners.container("reader").unwrap();
-        assert_eq!(container.state(), ContainerState::Completed, "{:?}", container.failure());
-        let report = listeners.shutdown().await;
-        assert_eq!(report.listeners[0].outcome, Outcome::Completed);
-        report.into_result().unwrap();
-        shelf.check_whole(&topic).await;
-        shelf
-    }
+async fn check(topic: String) -> Shelf {
+    let shelf = Shelf::default();
+    let builder = reader(&topic, &shelf).set("listener.until", "end").set("listener.until_timeout", "60s");
+    let listeners = builder.start().await.unwrap();
+    tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
+    let container = listeners.container("reader").unwrap();
+    assert_eq!(container.state(), ContainerState::Completed, "{:?}", container.failure());
+    let report = listeners.shutdown().await;
+    assert_eq!(report.listeners[0].outcome, Outcome::Completed);
+    report.into_result().unwrap();
+    shelf.check_whole(&topic).await;
+    shelf
 }
 
 async fn topic() -> String {
