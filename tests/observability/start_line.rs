@@ -63,14 +63,19 @@ async fn a_listener_is_introduced_by_one_line_with_what_it_does_and_where_it_is_
 }
 
 /// Keys without a default that nobody has set; `topic` shows as `topics`.
-const UNSET: [&str; 7] = [
+const UNSET: [&str; 12] = [
     "ack_drain",
     "client_id",
     "container_factory",
     "group_instance_id",
     "group_remote_assignor",
     "handler_timeout",
+    "initial_offset",
+    "partitions",
     "topic",
+    "topic_pattern",
+    "until",
+    "until_timeout",
 ];
 
 /// Every key that a listener may have, as the schema for editors has them.
