@@ -205,7 +205,7 @@ impl ListenerStatus {
             skipped: count(&totals.skipped),
             dead_lettered: count(&totals.dead_lettered),
             put_off: count(&totals.put_off),
-            missing_dead_letter_topics: container.listener().dead_letters.missing(),
+            missing_dead_letter_topics: container.listener().dead_letters.forwarder().missing(),
             filtered: count(&totals.filtered),
             possibly_repeated: count(&totals.possibly_repeated),
             possibly_lost: count(&totals.possibly_lost),

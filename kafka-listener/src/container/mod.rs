@@ -19,8 +19,8 @@ pub use control::PauseOutcome;
 
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
-use crate::dead_letter;
 use crate::error::Error;
+use crate::forward;
 use crate::kafka::{self, ConsumerParts};
 use crate::rebalance::Hooks;
 use crate::record::TopicPartition;
@@ -155,8 +155,9 @@ impl ListenerContainer {
     ) -> Self {
         let consumers = Mutex::new(Vec::new());
         let watch = settings.failures.publish_dead_letters().then(|| {
-            let letters = Arc::downgrade(&listener.dead_letters);
-            let watch = dead_letter::watch(letters, Arc::clone(&listener.id), settings.topics.clone());
+            let letters = &listener.dead_letters;
+            let forwarder = Arc::downgrade(letters.forwarder());
+            let watch = forward::watch(forwarder, Arc::clone(&listener.id), letters.wanted(&settings.topics));
             AbortOnDropHandle::new(runtime.spawn(watch))
         });
         let pauses = Mutex::default();

@@ -137,9 +137,9 @@ impl std::error::Error for NoDeadLetter {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letter::headers::{Failed, HeaderStyle, dead_letter_headers};
+    use crate::dead_letter::headers::{HeaderStyle, dead_letter_headers};
     use crate::extract::sample::Sample;
-    use crate::forward::Detail;
+    use crate::forward::{Detail, FailedRecord};
     use crate::record::HeaderIter;
 
     fn letter(headers: &[u8]) -> Result<DeadLetter, NoDeadLetter> {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_in_both_styles() {
         for timestamp in [Timestamp::CreateTime(1), Timestamp::LogAppendTime(2), Timestamp::NotAvailable] {
-            let failed = Failed {
+            let failed = FailedRecord {
                 topic: "orders",
                 partition: 3,
                 offset: 1 << 40,

@@ -3,26 +3,14 @@
 //! The names and encodings are those of Spring's `DeadLetterPublishingRecoverer`, so that its tools read them; `plain`
 //! writes text under names of its own. Whatever else the record carried stays as it was, in its order.
 
-use crate::forward::{Detail, put_error, timestamp_type};
-use crate::record::{HeaderIter, Timestamp, encode_header};
+use crate::forward::{Detail, FailedRecord, put_error, timestamp_type};
+use crate::record::{HeaderIter, encode_header};
 
 /// `dead_letter.headers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderStyle {
     Spring,
     Plain,
-}
-
-/// A record that failed for good, and why.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Failed<'f> {
-    pub(crate) topic: &'f str,
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) group_id: &'f str,
-    pub(crate) class: &'f str,
-    pub(crate) message: &'f str,
 }
 
 /// What the headers of a dead letter are called.
@@ -69,7 +57,12 @@ const EXCEPTION: [&[u8]; 3] = [b"kafka_dlt-exception-", b"kafka_dlt-key-exceptio
 /// They do not grow with each failure: what was said of an earlier error is replaced. The origin is that of the first
 /// failure while the record goes from one dead letter topic to the next; a record that was written back to the topic it
 /// came from begins anew.
-pub(crate) fn dead_letter_headers(existing: &[u8], failed: &Failed<'_>, style: HeaderStyle, detail: Detail) -> Vec<u8> {
+pub(crate) fn dead_letter_headers(
+    existing: &[u8],
+    failed: &FailedRecord<'_>,
+    style: HeaderStyle,
+    detail: Detail,
+) -> Vec<u8> {
     let begins_with = |name: &[u8], prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let has_origin = origin_topic(existing).is_some_and(|topic| topic != failed.topic.as_bytes());
     let mut headers = Vec::with_capacity(existing.len() + 512);
@@ -115,9 +108,10 @@ fn origin_topic(headers: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::forward::{LONGEST_TEXT, cut};
+    use crate::record::Timestamp;
     use crate::record::encoded::{decoded, encoded};
 
-    const FAILED: Failed<'_> = Failed {
+    const FAILED: FailedRecord<'_> = FailedRecord {
         topic: "orders",
         partition: 3,
         offset: 0x0102_0304_0506,
@@ -151,7 +145,7 @@ mod tests {
 
     #[test]
     fn plain_headers_are_text() {
-        let failed = Failed { timestamp: Timestamp::NotAvailable, ..FAILED };
+        let failed = FailedRecord { timestamp: Timestamp::NotAvailable, ..FAILED };
         check(
             &dead_letter_headers(&[], &failed, HeaderStyle::Plain, Detail::Full),
             &[
@@ -184,7 +178,7 @@ mod tests {
     #[test]
     fn a_record_that_fails_again_keeps_its_origin_and_its_number_of_headers() {
         let first = dead_letter_headers(&[], &FAILED, HeaderStyle::Spring, Detail::Full);
-        let again = Failed { topic: "orders-dlt", offset: 9, class: "timeout", message: "too late", ..FAILED };
+        let again = FailedRecord { topic: "orders-dlt", offset: 9, class: "timeout", message: "too late", ..FAILED };
         let mut headers = first.clone();
         for _ in 0..5 {
             headers = dead_letter_headers(&headers, &again, HeaderStyle::Spring, Detail::Full);
@@ -198,7 +192,7 @@ mod tests {
     #[test]
     fn a_record_that_was_written_back_to_its_topic_begins_anew() {
         let first = dead_letter_headers(&[], &FAILED, HeaderStyle::Plain, Detail::Full);
-        let replayed = Failed { offset: 9, ..FAILED };
+        let replayed = FailedRecord { offset: 9, ..FAILED };
         let headers = dead_letter_headers(&first, &replayed, HeaderStyle::Spring, Detail::Full);
         assert_eq!(decoded(&headers), decoded(&dead_letter_headers(&[], &replayed, HeaderStyle::Spring, Detail::Full)));
     }
@@ -217,7 +211,7 @@ mod tests {
     #[test]
     fn the_text_of_the_error_is_cut_first_and_between_characters() {
         let long = "ä".repeat(LONGEST_TEXT);
-        let failed = Failed { message: &long, ..FAILED };
+        let failed = FailedRecord { message: &long, ..FAILED };
         let sizes: Vec<usize> = [Detail::Full, Detail::Brief, Detail::Class, Detail::Origin]
             .iter()
             .map(|detail| dead_letter_headers(&[], &failed, HeaderStyle::Spring, *detail).len())

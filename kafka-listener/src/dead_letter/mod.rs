@@ -7,21 +7,17 @@ mod extractor;
 mod headers;
 #[cfg(test)]
 mod robustness;
-mod watch;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 pub use extractor::{DeadLetter, NoDeadLetter};
-pub(crate) use headers::{Failed, HeaderStyle};
-pub(crate) use watch::watch;
+pub(crate) use headers::HeaderStyle;
 
 use bytes::Bytes;
 
 use crate::config::{DeadLetterSettings, ListenerSettings};
-use crate::forward::{Forwarder, Original, Unpublished};
+use crate::forward::{FailedRecord, Forwarder, Original, Unpublished, Wanted};
 use crate::kafka::{Reread, Rereader};
 use crate::producer::{Producer, SendResult};
 use crate::record::TopicPartition;
@@ -32,10 +28,7 @@ use headers::dead_letter_headers;
 pub(crate) struct DeadLetters {
     settings: DeadLetterSettings,
     rereader: Rereader,
-    forwarder: Forwarder,
-    /// Dead letter topics that were not there when they were last asked for. Written by the watch, never held across an
-    /// await.
-    missing: Mutex<BTreeSet<String>>,
+    forwarder: Arc<Forwarder>,
 }
 
 impl DeadLetters {
@@ -43,8 +36,7 @@ impl DeadLetters {
         Self {
             settings: settings.dead_letter.clone(),
             rereader: Rereader::new(Arc::clone(settings)),
-            forwarder: Forwarder::new(producer, "dead letter topic"),
-            missing: Mutex::default(),
+            forwarder: Arc::new(Forwarder::new(producer, "dead letter topic")),
         }
     }
 
@@ -53,9 +45,13 @@ impl DeadLetters {
         self.settings.topic_for(topic)
     }
 
-    /// Dead letter topics that are not there.
-    pub(crate) fn missing(&self) -> Vec<String> {
-        lock(&self.missing).iter().cloned().collect()
+    pub(crate) fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.forwarder
+    }
+
+    /// What has to be there for the records of these topics.
+    pub(crate) fn wanted(&self, topics: &[String]) -> Vec<Wanted> {
+        topics.iter().map(|topic| Wanted { topic: self.topic_for(topic), like: Some(topic.clone()) }).collect()
     }
 
     /// The headers of a record that was read without them. `None`: the log does not have the record any more.
@@ -77,23 +73,12 @@ impl DeadLetters {
     pub(crate) async fn publish(
         &self,
         original: &Original<'_>,
-        failed: &Failed<'_>,
+        failed: &FailedRecord<'_>,
     ) -> Result<SendResult, Unpublished> {
         let topic = self.topic_for(failed.topic);
         let timestamp = failed.timestamp.to_millis().filter(|millis| *millis > 0);
         let headers = |detail| dead_letter_headers(original.headers, failed, self.settings.headers, detail);
-        let stored = self.forwarder.forward(&topic, original, timestamp, headers).await?;
-        lock(&self.missing).remove(&topic);
-        Ok(stored)
-    }
-
-    /// Asks the cluster how many partitions a topic has; `None` where it does not exist.
-    async fn ask(&self, topic: &str, limit: Duration) -> Result<Option<i32>, Unpublished> {
-        let answer = self.forwarder.ask(topic, limit).await?;
-        if answer.is_some() {
-            lock(&self.missing).remove(topic);
-        }
-        Ok(answer)
+        self.forwarder.forward(&topic, original, timestamp, headers).await
     }
 }
 
@@ -111,9 +96,4 @@ impl fmt::Display for HeaderStyle {
             Self::Plain => "plain",
         })
     }
-}
-
-/// Tiny sections without user code: a panic cannot leave them half written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::headers::dead_letter_headers;
-use super::{DeadLetter, Failed, HeaderStyle};
+use super::{DeadLetter, HeaderStyle};
 use crate::extract::robustness::{pairs, sample};
-use crate::forward::Detail;
+use crate::forward::{Detail, FailedRecord};
 use crate::record::Timestamp;
 use crate::record::encoded::{OwnedHeaders, decoded, encoded};
 
@@ -22,7 +22,7 @@ proptest! {
         pairs in pairs(),
         spring in any::<bool>(),
     ) {
-        let failed = Failed {
+        let failed = FailedRecord {
             topic: "orders",
             partition: 2,
             offset: 41,

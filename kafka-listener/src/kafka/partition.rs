@@ -226,13 +226,19 @@ impl Partition {
     }
 
     /// How many records whoever gets the partition next may handle again: what is done and not acknowledged, and what
-    /// was cancelled on the way.
+    /// was cancelled on the way, or left when something was published for it.
     pub(super) fn possibly_repeated(&self, acknowledged: Option<CommitOffset>) -> u64 {
         let unfinished =
             |(control, offset): &&(Arc<PartitionControl>, i64)| control.last_done().is_none_or(|done| done < *offset);
-        let cancelled = self.cancelled.iter().filter(unfinished).count() as u64;
-        // A record that runs is handed out, where records are acknowledged.
-        self.uncommitted(acknowledged) + cancelled.max(self.control.handed_out())
+        let cancelled = self.cancelled.iter().filter(unfinished).count();
+        // Of a worker that was cancelled, that is the same record.
+        let is_cancelled =
+            |open: &Arc<PartitionControl>| self.cancelled.iter().any(|(control, _)| Arc::ptr_eq(control, open));
+        let published =
+            |control: &&Arc<PartitionControl>| control.published_and_open().is_some() && !is_cancelled(control);
+        let begun = (cancelled + self.controls().filter(published).count()) as u64;
+        // A record that was begun is handed out, where records are acknowledged.
+        self.uncommitted(acknowledged) + begun.max(self.control.handed_out())
     }
 
     /// Records that are finished and whose commit is not acknowledged.

@@ -3,7 +3,7 @@
 //! Names and encodings are those of Spring's `@RetryableTopic`, which reads what is written here and the other way round.
 //! Whatever else the record carried stays as it was, in its order.
 
-use crate::forward::{Detail, put_error, timestamp_type};
+use crate::forward::{Detail, FailedRecord, put_error, timestamp_type};
 use crate::record::{HeaderIter, Timestamp, encode_header};
 
 const ORIGINAL: &str = "kafka_original-";
@@ -31,14 +31,8 @@ const GROUP: &str = "retry_topic-consumer-group";
 pub(crate) struct Later<'f> {
     /// The listener's own topic that it came from, however long ago.
     pub(crate) source: &'f str,
-    /// The topic it is read from now, and where it stands there.
-    pub(crate) topic: &'f str,
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) group_id: &'f str,
-    pub(crate) class: &'f str,
-    pub(crate) message: &'f str,
+    /// Where it is read from now.
+    pub(crate) failed: FailedRecord<'f>,
     /// The number of the delivery that it waits for; the one in the listener's own topic is 1.
     pub(crate) attempts: u32,
     /// Milliseconds since 1970.
@@ -96,7 +90,8 @@ impl<'h> Waiting<'h> {
 /// They do not grow with each try. The origin is written when the record leaves the listener's own topic, where all that
 /// an earlier journey left is dropped, and stays from then on.
 pub(super) fn retry_headers(existing: &[u8], later: &Later<'_>, detail: Detail) -> Vec<u8> {
-    let is_new = later.topic == later.source || !HeaderIter::new(existing).any(|(name, _)| name == TOPIC.as_bytes());
+    let &Later { source, failed, attempts, due } = later;
+    let is_new = failed.topic == source || !HeaderIter::new(existing).any(|(name, _)| name == TOPIC.as_bytes());
     let is_replaced = |name: &str| {
         EXCEPTION.iter().any(|prefix| name.starts_with(prefix))
             || (name.starts_with(RETRY) && (is_new || name != ORIGINAL_TIMESTAMP))
@@ -112,21 +107,21 @@ pub(super) fn retry_headers(existing: &[u8], later: &Later<'_>, detail: Detail) 
     }
     let mut put = |name: &str, value: &[u8]| encode_header(&mut headers, name.as_bytes(), Some(value));
     if is_new {
-        let millis = later.timestamp.to_millis().unwrap_or(-1);
-        put(TOPIC, later.topic.as_bytes());
-        put(PARTITION, &later.partition.to_be_bytes());
-        put(OFFSET, &later.offset.to_be_bytes());
+        let millis = failed.timestamp.to_millis().unwrap_or(-1);
+        put(TOPIC, failed.topic.as_bytes());
+        put(PARTITION, &failed.partition.to_be_bytes());
+        put(OFFSET, &failed.offset.to_be_bytes());
         put(TIMESTAMP, &millis.to_be_bytes());
-        put(TIMESTAMP_TYPE, timestamp_type(later.timestamp).as_bytes());
+        put(TIMESTAMP_TYPE, timestamp_type(failed.timestamp).as_bytes());
         if !names_group {
-            put(SPRINGS_GROUP, later.group_id.as_bytes());
+            put(SPRINGS_GROUP, failed.group_id.as_bytes());
         }
         put(ORIGINAL_TIMESTAMP, &to_big_integer(millis));
     }
-    put_error(&mut put, (CLASS, later.class), (MESSAGE, later.message), detail);
-    put(ATTEMPTS, &i32::try_from(later.attempts).unwrap_or(i32::MAX).to_be_bytes());
-    put(BACKOFF_TIMESTAMP, &to_big_integer(later.due));
-    put(GROUP, later.group_id.as_bytes());
+    put_error(&mut put, (CLASS, failed.class), (MESSAGE, failed.message), detail);
+    put(ATTEMPTS, &i32::try_from(attempts).unwrap_or(i32::MAX).to_be_bytes());
+    put(BACKOFF_TIMESTAMP, &to_big_integer(due));
+    put(GROUP, failed.group_id.as_bytes());
     headers
 }
 

@@ -1,21 +1,23 @@
 //! What a worker and the poll loop tell each other about one partition in one epoch: atomics, no locks on the way of a
 //! record.
 //!
-//! Each field has one writer. The poll loop closes gates and cancels; the worker publishes progress.
+//! Each field has one writer. The poll loop closes gates and cancels; the worker publishes progress. `holds` is what a
+//! worker asks of an operator and of the loop, `view` what everybody may look at.
+
+mod holds;
+mod view;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::AckDesk;
-use super::requests::{HeldAnswer, HeldDecision, WorkerRequest};
+use super::requests::{HeldDecision, WorkerRequest};
 use crate::clock::Instant;
 use crate::kafka::ffi::Ready;
 use crate::kafka::waker::Waker;
-use crate::offset_tracker::next_offset_after;
 use crate::ownership::PartitionLease;
 use crate::phase::{Interrupt, Phase, Reaction};
 use crate::record::TopicPartition;
@@ -63,6 +65,8 @@ pub(crate) struct PartitionControl {
     last_error: Mutex<Option<Arc<str>>>,
     /// Written by the worker: the broker has not taken the record that it publishes.
     pub(crate) is_unpublished: AtomicBool,
+    /// Written by the worker: the last record that it has published something for.
+    published_for: AtomicI64,
     /// Set by the poll loop when it waits for credits; cleared by the worker that wakes it.
     starved: AtomicBool,
     /// Set when the worker's task is over, whatever ended it.
@@ -120,6 +124,7 @@ impl PartitionControl {
             since: AtomicU64::new(Instant::now().as_nanos()),
             last_error: Mutex::new(None),
             is_unpublished: AtomicBool::new(false),
+            published_for: AtomicI64::new(NO_OFFSET),
             starved: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             committed: AtomicI64::new(NO_OFFSET),
@@ -197,6 +202,13 @@ impl PartitionControl {
         offset(self.commit_first.load(Ordering::Acquire)).filter(|first| done.is_none_or(|done| done < *first))
     }
 
+    /// The record that is not done although something may be stored elsewhere because of it: whoever reads that sees it
+    /// twice.
+    pub(crate) fn published_and_open(&self) -> Option<i64> {
+        let done = self.last_done();
+        offset(self.published_for.load(Ordering::Acquire)).filter(|open| done.is_none_or(|done| done < *open))
+    }
+
     pub(crate) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Acquire)
     }
@@ -255,29 +267,6 @@ impl PartitionControl {
         self.end_offset.store(end_offset, Ordering::Relaxed);
     }
 
-    pub(crate) fn take_request(&self) -> Option<WorkerRequest> {
-        if !self.requested.load(Ordering::Acquire) {
-            return None;
-        }
-        self.requested.store(false, Ordering::Release);
-        lock(&self.request).take()
-    }
-
-    /// Hands an operator's decision to the worker; refused at once unless a record is on hold and undecided.
-    pub(crate) fn decide(&self, decision: HeldDecision) {
-        {
-            // The worker changes this phase under the same lock: a decision never outlives the hold it is about.
-            let mut slot = lock(&self.decision);
-            if self.phase().takes_decisions() && slot.is_none() {
-                *slot = Some(decision);
-                self.changed.notify_one();
-                return;
-            }
-        }
-        // The asker may have gone; then nobody needs the answer.
-        decision.answer.send(HeldAnswer::NotHeld).ok();
-    }
-
     // The worker's side.
 
     /// The closed gates, 0 when the next record may start as far as they are concerned.
@@ -328,6 +317,11 @@ impl PartitionControl {
         self.waker.wake();
     }
 
+    /// From now on something may be stored elsewhere because of the record at `offset`.
+    pub(super) fn publishes(&self, offset: i64) {
+        self.published_for.store(offset, Ordering::Release);
+    }
+
     pub(super) fn is_starved(&self) -> bool {
         self.starved.load(Ordering::SeqCst)
     }
@@ -341,41 +335,6 @@ impl PartitionControl {
         }
     }
 
-    /// From now on an operator may decide about the record at `offset`.
-    pub(crate) fn begin_hold(&self, offset: i64, phase: Phase) {
-        debug_assert!(phase.takes_decisions(), "{phase}");
-        let _slot = lock(&self.decision);
-        self.at(offset);
-        self.enter(phase);
-    }
-
-    pub(crate) fn take_decision(&self) -> Option<HeldDecision> {
-        lock(&self.decision).take()
-    }
-
-    /// The hold of the record at `held` is over, by this decision if by any; one that came too late is told so. Answered
-    /// when nobody can see the hold any more: who asked and sees one then sees the next.
-    pub(crate) fn end_hold(&self, held: i64, decided: Option<HeldDecision>) {
-        let late = {
-            let mut slot = lock(&self.decision);
-            self.enter(Phase::Queued);
-            slot.take()
-        };
-        let answers = [(decided, HeldAnswer::Done { offset: held }), (late, HeldAnswer::NotHeld)];
-        for (decision, answer) in answers {
-            if let Some(decision) = decision {
-                // The asker may have gone; the decision holds all the same.
-                decision.answer.send(answer).ok();
-            }
-        }
-    }
-
-    pub(crate) fn ask(&self, request: WorkerRequest) {
-        *lock(&self.request) = Some(request);
-        self.requested.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
     pub(crate) fn works_under(&self, lease: &Arc<PartitionLease>) {
         self.lease.get_or_init(|| Arc::downgrade(lease));
     }
@@ -387,102 +346,6 @@ impl PartitionControl {
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.waker.wake();
-    }
-
-    // Everybody's side.
-
-    /// What no other assignment of the partition shares, and all epochs of this one do.
-    pub(crate) fn assignment(&self) -> &Arc<Ready> {
-        &self.ready
-    }
-
-    pub(crate) fn committed(&self) -> Option<i64> {
-        offset(self.committed.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn position(&self) -> Option<i64> {
-        offset(self.position.load(Ordering::Relaxed))
-    }
-
-    /// The first offset that is not known to be committed: what the broker acknowledged, else what is done here, else
-    /// where reading stands.
-    pub(crate) fn open_from(&self) -> Option<i64> {
-        let done = self.last_done().map(|done| next_offset_after(done).get());
-        let began_at = || offset(self.began_at.load(Ordering::Relaxed));
-        self.committed().or(done).or_else(|| self.current()).or_else(began_at).or_else(|| self.position())
-    }
-
-    pub(crate) fn end_offset(&self) -> Option<i64> {
-        offset(self.end_offset.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn current(&self) -> Option<i64> {
-        offset(self.current.load(Ordering::Relaxed))
-    }
-
-    /// What the worker does, or what it has left running.
-    pub(crate) fn phase(&self) -> Phase {
-        let entered = Phase::from_u8(self.phase.load(Ordering::Acquire));
-        match entered {
-            _ if self.is_over() => {
-                if entered.is_running() {
-                    Phase::Idle
-                } else {
-                    entered
-                }
-            }
-            _ if self.has_ended() => Phase::Cancelled,
-            Phase::Running if self.cancelled_at.load(Ordering::Acquire) != 0 => Phase::Cancelled,
-            entered => entered,
-        }
-    }
-
-    /// Whether the worker has ended, and every code that it left running.
-    pub(crate) fn is_over(&self) -> bool {
-        self.has_ended() && self.lease.get().is_none_or(|lease| lease.strong_count() == 0)
-    }
-
-    /// How long ago its code was cancelled, if it was.
-    pub(crate) fn cancelled_for(&self, now: Instant) -> Option<Duration> {
-        let at = self.cancelled_at.load(Ordering::Acquire);
-        (at != 0).then(|| now.saturating_since(Instant::from_nanos(at)))
-    }
-
-    /// Records handed over and not done.
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.sent_records.load(Ordering::Relaxed).saturating_sub(self.finished())
-    }
-
-    /// Records from the first offset that is not known to be committed to the end of the log.
-    pub(crate) fn lag(&self) -> Option<i64> {
-        self.open_from().zip(self.end_offset()).map(|(open, end)| end.saturating_sub(open).max(0))
-    }
-
-    /// How long the worker has been at its record, all attempts together: to a quarter of a second.
-    pub(crate) fn record_age(&self, now: Instant) -> Duration {
-        let is_seen = self.seen_at.load(Ordering::Relaxed) == self.current.load(Ordering::Relaxed);
-        let seen_since = Instant::from_nanos(self.seen_since.load(Ordering::Relaxed));
-        let seen_for = if is_seen { now.saturating_since(seen_since) } else { Duration::ZERO };
-        // A worker that waits has been at its record for as long as it waits, seen or not.
-        if self.phase().is_running() { seen_for } else { seen_for.max(self.phase_age(now)) }
-    }
-
-    /// How long user code has been running for one record; `None` while none runs.
-    pub(crate) fn running_for(&self, now: Instant) -> Option<Duration> {
-        self.phase().counts_as_stuck().then(|| self.record_age(now).min(self.phase_age(now)))
-    }
-
-    /// How long the worker has been in its phase.
-    pub(crate) fn phase_age(&self, now: Instant) -> Duration {
-        now.saturating_since(Instant::from_nanos(self.since.load(Ordering::Acquire)))
-    }
-
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn last_error(&self) -> Option<Arc<str>> {
-        lock(&self.last_error).clone()
     }
 }
 

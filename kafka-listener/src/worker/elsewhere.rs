@@ -1,34 +1,17 @@
-//! How a worker publishes a record that failed, as a dead letter or to a retry topic: until the broker has it, or somebody
-//! decides otherwise.
-
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+//! What a worker publishes of a record that failed: a dead letter, or the record itself to a retry topic.
 
 use bytes::Bytes;
 
-use super::control::gate;
-use super::failed::{Held, Next, describe, random_share, whole_text};
-use super::{WorkerContext, stopped};
-use crate::clock::Instant;
-use crate::config::RetrySettings;
-use crate::dead_letter::Failed;
+use super::WorkerContext;
+use super::failed::{Held, Next, describe, whole_text};
+use super::publication::{Publication, Published};
 use crate::failure::ListenerError;
-use crate::forward::{Original, Unpublished};
+use crate::forward::{FailedRecord, Original, Unpublished};
 use crate::phase::Phase;
 use crate::producer::SendResult;
 use crate::record::{RawRecord, RecordBatch, Timestamp};
-use crate::retry::{RetryState, backoff};
+use crate::retry::RetryState;
 use crate::retry_topics::{Later, Waiting};
-
-/// How soon a record is published again that the broker did not take; for ever.
-const PUBLISH_AGAIN: RetrySettings = RetrySettings {
-    attempts: None,
-    delay: Duration::from_millis(200),
-    multiplier: 2.0,
-    max_delay: Duration::from_secs(30),
-    jitter: 0.2,
-    max_elapsed: None,
-};
 
 /// Where a record goes whose partition goes on without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,42 +24,29 @@ pub(super) enum Destination {
     },
 }
 
-/// Why a record goes there.
-#[derive(Clone, Copy, Debug)]
-struct Failure<'f> {
-    class: &'f str,
-    message: &'f str,
+/// A record that failed, on its way there.
+struct Elsewhere<'e> {
+    context: &'e WorkerContext,
+    destination: Destination,
+    batch: &'e RecordBatch,
+    record: &'e RawRecord,
+    /// Read once; `None` where they were left behind with the message.
+    headers: Option<Bytes>,
+    /// The error's class and text.
+    class: String,
+    message: String,
 }
 
 /// Where a record was first read from.
-struct Origin<'o> {
-    topic: &'o str,
+pub(super) struct Origin<'o> {
+    pub(super) topic: &'o str,
     partition: i32,
     offset: i64,
     timestamp: Timestamp,
 }
 
-impl Destination {
-    /// What it is called in logs.
-    fn name(self) -> &'static str {
-        match self {
-            Self::DeadLetter => "dead letter",
-            Self::RetryTopic { .. } => "retry",
-        }
-    }
-
-    /// What the partition is said to do while the broker does not take the record.
-    fn waiting(self) -> Phase {
-        match self {
-            Self::DeadLetter => Phase::DeadLetterWaiting,
-            Self::RetryTopic { .. } => Phase::RetryTopicWaiting,
-        }
-    }
-}
-
 impl WorkerContext {
-    /// Publishes the record at `at` elsewhere. It is done here when the broker has acknowledged it, and the partition
-    /// waits until then: loudly, and open to an operator's decision.
+    /// Publishes the record at `at` elsewhere. It is done here when the broker has acknowledged it.
     pub(super) async fn elsewhere(
         &self,
         destination: Destination,
@@ -85,130 +55,47 @@ impl WorkerContext {
         retry: &mut RetryState,
         error: &ListenerError,
     ) -> Next {
-        let next = self.until_published(destination, batch, at, retry, error).await;
-        self.control.is_unpublished.store(false, Ordering::Relaxed);
-        next
-    }
-
-    async fn until_published(
-        &self,
-        mut destination: Destination,
-        batch: &RecordBatch,
-        at: usize,
-        retry: &mut RetryState,
-        error: &ListenerError,
-    ) -> Next {
         let record = &batch.records[at];
         let offset = record.offset;
         let attempt = self.deliveries_before(batch, at).saturating_add(retry.failures());
-        let mut headers = self.listener.reads_headers.then(|| batch.headers_of(record));
-        let (class, message) = (error.class().to_string(), whole_text(error));
-        let failure = Failure { class: &class, message: &message };
-        let mut tries = 0_u32;
+        let mut elsewhere = Elsewhere {
+            context: self,
+            destination,
+            batch,
+            record,
+            headers: self.listener.reads_headers.then(|| batch.headers_of(record)),
+            class: error.class().to_string(),
+            message: whole_text(error),
+        };
         loop {
-            if !self.may_publish().await {
-                return Next::Leave;
-            }
-            self.control.at(offset);
-            self.control.enter(Phase::Producing);
-            let published = tokio::select! {
-                biased;
-                () = stopped(&self.control) => return Next::Leave,
-                published = self.publish(destination, batch, record, &mut headers, failure) => published,
-            };
-            let unpublished = match published {
-                Ok(stored) => {
-                    self.note_published(destination, offset, attempt, error, &stored);
+            match self.until_taken(&mut elsewhere, offset, attempt).await {
+                Published::Stored(stored) => {
+                    self.note_published(elsewhere.destination, offset, attempt, error, &stored);
                     self.past(offset);
                     if self.commits_each_record {
                         self.wait_for_commit(offset).await;
                     }
                     return Next::Onwards;
                 }
-                Err(unpublished) => unpublished,
-            };
-            let delay = backoff(tries, &PUBLISH_AGAIN, random_share(offset, tries));
-            tries = tries.saturating_add(1);
-            self.control.is_unpublished.store(true, Ordering::Relaxed);
-            self.log_unpublished(destination, offset, &unpublished, delay);
-            match destination {
-                Destination::DeadLetter => self.listener.metrics.not_dead_lettered(unpublished.reason()),
-                Destination::RetryTopic { .. } => self.listener.metrics.not_put_off(unpublished.reason()),
-            }
-            self.control.set_attempt(attempt, Some(format!("{} waiting: {unpublished}", destination.name()).into()));
-            match self.hold_for(offset, delay, destination.waiting()).await {
-                None => {}
-                Some(Held::DeadLetter) => destination = Destination::DeadLetter,
-                Some(Held::Retry) => {
+                Published::Decided(Held::DeadLetter) => elsewhere.destination = Destination::DeadLetter,
+                Published::Decided(Held::Retry) => {
                     *retry = RetryState::new();
                     self.remember(offset, *retry);
                     return Next::Again;
                 }
-                Some(Held::Skip) => {
+                Published::Decided(Held::Skip) => {
                     self.listener.metrics.skipped(error.class());
                     self.past(offset);
                     return Next::Onwards;
                 }
-                Some(Held::Leave) => return Next::Leave,
-            }
-        }
-    }
-
-    /// One attempt. `headers` are read once; where they were left behind with the message, that takes the broker.
-    async fn publish(
-        &self,
-        destination: Destination,
-        batch: &RecordBatch,
-        record: &RawRecord,
-        headers: &mut Option<Bytes>,
-        failure: Failure<'_>,
-    ) -> Result<SendResult, Unpublished> {
-        let letters = &self.listener.dead_letters;
-        let own = if let Some(headers) = headers {
-            headers.clone()
-        } else {
-            let found = letters.headers_of(&self.control.topic_partition, record.offset).await?;
-            let found = found.unwrap_or_else(|| {
-                tracing::warn!(
-                    listener = %self.listener.id, topic = self.control.topic_partition.topic(),
-                    partition = self.control.topic_partition.partition(), offset = record.offset,
-                    "the log does not have the record any more: it is published without its own headers"
-                );
-                Bytes::new()
-            });
-            headers.insert(found).clone()
-        };
-        let (key, payload) = (batch.bytes(record.key), batch.bytes(record.payload));
-        let Failure { class, message } = failure;
-        let origin = self.origin(record, &own);
-        let group_id = &*self.listener.handles_for;
-        match (destination, &self.listener.retry_topics) {
-            (Destination::RetryTopic { stage, due }, Some(retry_topics)) => {
-                let later = Later {
-                    source: origin.topic,
-                    topic: self.control.topic_partition.topic(),
-                    partition: self.control.topic_partition.partition(),
-                    offset: record.offset,
-                    timestamp: record.timestamp,
-                    group_id,
-                    class,
-                    message,
-                    attempts: stage.saturating_add(1),
-                    due,
-                };
-                let partition = self.control.topic_partition.partition();
-                retry_topics.publish(stage, &Original { partition, key, payload, headers: &own }, &later).await
-            }
-            (Destination::DeadLetter | Destination::RetryTopic { .. }, _) => {
-                let Origin { topic, partition, offset, timestamp } = origin;
-                let failed = Failed { topic, partition, offset, timestamp, group_id, class, message };
-                letters.publish(&Original { partition, key, payload, headers: &own }, &failed).await
+                Published::Decided(Held::Leave) | Published::Leave => return Next::Leave,
+                Published::GivenUp(_) => unreachable!("what failed is never given up"),
             }
         }
     }
 
     /// Where the record came from before it was put off, if it was.
-    fn origin<'o>(&'o self, record: &RawRecord, headers: &[u8]) -> Origin<'o> {
+    pub(super) fn origin<'o>(&'o self, record: &RawRecord, headers: &[u8]) -> Origin<'o> {
         let topic_partition = &self.control.topic_partition;
         let here = Origin {
             topic: topic_partition.topic(),
@@ -225,21 +112,6 @@ impl WorkerContext {
             // Put there by hand: what is known is where it lies.
             _ => Origin { topic, ..here },
         }
-    }
-
-    /// Waits until the group is known to count us in: who has been away for long may not own the partition any more.
-    /// `false`: the worker has to leave.
-    async fn may_publish(&self) -> bool {
-        /// The poll loop nudges when it is known; this bounds a missed nudge.
-        const RECHECK: Duration = Duration::from_millis(50);
-        while self.control.gates() & gate::STOP == 0 {
-            if self.membership.is_trusted(Instant::now()) {
-                return true;
-            }
-            self.control.enter(Phase::WaitingForMembership);
-            drop(tokio::time::timeout(RECHECK, self.control.changed()).await);
-        }
-        false
     }
 
     fn note_published(
@@ -273,13 +145,91 @@ impl WorkerContext {
             }
         }
     }
+}
 
-    fn log_unpublished(&self, destination: Destination, offset: i64, error: &Unpublished, retry_in: Duration) {
-        tracing::error!(
-            listener = %self.listener.id, topic = self.control.topic_partition.topic(),
-            partition = self.control.topic_partition.partition(), offset, %error, ?retry_in,
-            "{} waiting: the partition stands still until the broker takes it; `skip_held` goes past the record",
-            destination.name()
-        );
+impl Publication for Elsewhere<'_> {
+    fn name(&self) -> &'static str {
+        match self.destination {
+            Destination::DeadLetter => "dead letter",
+            Destination::RetryTopic { .. } => "retry",
+        }
+    }
+
+    fn on_its_way(&self) -> Phase {
+        Phase::Producing
+    }
+
+    fn waiting(&self) -> Phase {
+        match self.destination {
+            Destination::DeadLetter => Phase::DeadLetterWaiting,
+            Destination::RetryTopic { .. } => Phase::RetryTopicWaiting,
+        }
+    }
+
+    async fn publish(&mut self) -> Result<SendResult, Unpublished> {
+        let own = self.own_headers().await?;
+        let Self { context, destination, batch, record, class, message, .. } = self;
+        let (key, payload) = (batch.bytes(record.key), batch.bytes(record.payload));
+        let here = &context.control.topic_partition;
+        let origin = context.origin(record, &own);
+        let failed = FailedRecord {
+            topic: origin.topic,
+            partition: origin.partition,
+            offset: origin.offset,
+            timestamp: origin.timestamp,
+            group_id: &context.listener.handles_for,
+            class,
+            message,
+        };
+        match (*destination, &context.listener.retry_topics) {
+            (Destination::RetryTopic { stage, due }, Some(retry_topics)) => {
+                let partition = here.partition();
+                let read_at = FailedRecord {
+                    topic: here.topic(),
+                    partition,
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    ..failed
+                };
+                let later = Later { source: origin.topic, failed: read_at, attempts: stage.saturating_add(1), due };
+                retry_topics.publish(stage, &Original { partition, key, payload, headers: &own }, &later).await
+            }
+            (Destination::DeadLetter | Destination::RetryTopic { .. }, _) => {
+                let original = Original { partition: origin.partition, key, payload, headers: &own };
+                context.listener.dead_letters.publish(&original, &failed).await
+            }
+        }
+    }
+
+    fn count_failure(&self, reason: &'static str) {
+        let metrics = &self.context.listener.metrics;
+        match self.destination {
+            Destination::DeadLetter => metrics.not_dead_lettered(reason),
+            Destination::RetryTopic { .. } => metrics.not_put_off(reason),
+        }
+    }
+
+    fn is_given_up(&self, _: &Unpublished) -> bool {
+        false
+    }
+}
+
+impl Elsewhere<'_> {
+    /// The record's own headers. Where they were left behind with the message, that takes the broker, once.
+    async fn own_headers(&mut self) -> Result<Bytes, Unpublished> {
+        if let Some(headers) = &self.headers {
+            return Ok(headers.clone());
+        }
+        let (listener, topic_partition) = (&self.context.listener, &self.context.control.topic_partition);
+        let found = listener.dead_letters.headers_of(topic_partition, self.record.offset).await?;
+        let found = found.unwrap_or_else(|| {
+            tracing::warn!(
+                listener = %listener.id, topic = topic_partition.topic(), partition = topic_partition.partition(),
+                offset = self.record.offset,
+                "the log does not have the record any more: it is published without its own headers"
+            );
+            Bytes::new()
+        });
+        Ok(self.headers.insert(found).clone())
     }
 }

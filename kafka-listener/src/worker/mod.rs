@@ -11,6 +11,7 @@ mod guarded;
 mod left_behind;
 mod membership;
 mod metrics;
+mod publication;
 mod put_off;
 mod requests;
 mod run;

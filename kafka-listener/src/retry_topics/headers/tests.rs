@@ -3,8 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::encoded::{OwnedHeaders, decoded, encoded};
 
-const LATER: Later<'_> = Later {
-    source: "orders",
+const LATER: Later<'_> = Later { source: "orders", failed: FAILED, attempts: 2, due: 1_700_000_010_123 };
+
+const FAILED: FailedRecord<'_> = FailedRecord {
     topic: "orders",
     partition: 3,
     offset: 0x0102_0304_0506,
@@ -12,8 +13,6 @@ const LATER: Later<'_> = Later {
     group_id: "shop",
     class: "retryable",
     message: "bank is away",
-    attempts: 2,
-    due: 1_700_000_010_123,
 };
 
 fn value<'h>(headers: &'h OwnedHeaders, name: &str) -> Vec<&'h [u8]> {
@@ -45,14 +44,15 @@ fn headers_are_those_that_spring_reads() {
 #[test]
 fn what_was_written_is_read() {
     for timestamp in [Timestamp::CreateTime(7), Timestamp::LogAppendTime(8), Timestamp::NotAvailable] {
-        let headers = retry_headers(&[], &Later { timestamp, ..LATER }, Detail::Full);
+        let headers =
+            retry_headers(&[], &Later { failed: FailedRecord { timestamp, ..FAILED }, ..LATER }, Detail::Full);
         let waiting = Waiting::of(&headers);
         let expected = Waiting {
             attempts: Some(2),
             due: Some(LATER.due),
             group: Some(b"shop"),
             partition: Some(3),
-            offset: Some(LATER.offset),
+            offset: Some(FAILED.offset),
             timestamp: Some(timestamp),
         };
         assert_eq!(waiting, expected);
@@ -68,8 +68,8 @@ fn from_try_to_try_the_origin_stays_and_the_rest_is_replaced() {
     let first = retry_headers(&encoded(&own), &LATER, Detail::Full);
     let mut headers = first.clone();
     for attempts in 3..9 {
-        let again =
-            Later { topic: "orders-retry", offset: 9, message: "still away", attempts, due: LATER.due + 1, ..LATER };
+        let failed = FailedRecord { topic: "orders-retry", offset: 9, message: "still away", ..FAILED };
+        let again = Later { failed, attempts, due: LATER.due + 1, ..LATER };
         headers = retry_headers(&headers, &again, Detail::Full);
     }
     let (first, headers) = (decoded(&first), decoded(&headers));
@@ -85,7 +85,11 @@ fn from_try_to_try_the_origin_stays_and_the_rest_is_replaced() {
 
 #[test]
 fn a_record_that_was_written_back_to_the_listeners_topic_begins_anew() {
-    let once = retry_headers(&[], &Later { attempts: 9, offset: 1, group_id: "old", ..LATER }, Detail::Full);
+    let once = retry_headers(
+        &[],
+        &Later { failed: FailedRecord { offset: 1, group_id: "old", ..FAILED }, attempts: 9, ..LATER },
+        Detail::Full,
+    );
     let mut expected = decoded(&retry_headers(&[], &LATER, Detail::Full));
     let mut again = decoded(&retry_headers(&once, &LATER, Detail::Full));
     // It may be a dead letter's, which names the group that gave the record up.
@@ -115,7 +119,7 @@ fn what_spring_appended_is_read_as_spring_reads_it() {
 fn the_text_of_the_error_is_cut_where_the_record_is_too_large() {
     let details = [Detail::Full, Detail::Brief, Detail::Class, Detail::Origin];
     let message = "x".repeat(1000);
-    let later = Later { message: &message, ..LATER };
+    let later = Later { failed: FailedRecord { message: &message, ..FAILED }, ..LATER };
     let sizes = details.map(|detail| retry_headers(&[], &later, detail).len());
     assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{sizes:?}");
 }

@@ -9,7 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::worker::HeldAction;
+use crate::worker::{HeldAction, HeldAnswer};
 
 fn control() -> PartitionControl {
     let waker = Arc::new(Waker::default());

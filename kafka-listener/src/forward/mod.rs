@@ -1,25 +1,28 @@
-//! Publishes a record again in another topic, with its bytes as they are: what dead letters and retry topics share.
+//! Publishes records to other topics because of one that was read: what dead letters, retry topics and replies share.
 //!
-//! When to publish, and what to do while that does not succeed, is the worker's business.
+//! Knows which topics are there. When to publish, and what to do while that does not succeed, is the worker's business.
 
-use std::collections::HashMap;
+mod failed;
+mod watch;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub(crate) use failed::{Detail, FailedRecord, put_error, timestamp_type};
+#[cfg(test)]
+pub(crate) use failed::{LONGEST_TEXT, cut};
+pub(crate) use watch::{Wanted, watch};
 
 use crate::clock::Instant;
 use crate::kafka::SendFailure;
 use crate::kafka::ffi::Outgoing;
 use crate::producer::{Producer, SendError, SendResult};
-use crate::record::Timestamp;
 
 /// How long the cluster is asked for a topic.
 const ASK: Duration = Duration::from_secs(5);
 /// How long the number of a topic's partitions is believed.
 const BELIEVE: Duration = Duration::from_secs(30);
-
-/// Longest text of an error in a header, in bytes.
-pub(crate) const LONGEST_TEXT: usize = 8 * 1024;
-const BRIEF_TEXT: usize = 256;
 
 /// Publishes to topics that it knows to be there. Connects to nothing before the first record.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Forwarder {
     kind: &'static str,
     /// Partitions of topics, and when that was asked. Never held across an await.
     partitions: Mutex<HashMap<String, (Instant, i32)>>,
+    /// Those that the watch looks for and that were not there when it last asked. Never held across an await.
+    missing: Mutex<BTreeSet<String>>,
 }
 
 /// The bytes that a record was read with.
@@ -65,38 +70,36 @@ impl Unpublished {
     }
 }
 
-/// How much is said of the error. What is cut first when a record becomes too large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
-    Full,
-    /// The beginning of the text.
-    Brief,
-    /// Its class alone.
-    Class,
-    /// Nothing: only where the record came from.
-    Origin,
-}
-
-impl Detail {
-    /// The next smaller one.
-    pub(crate) fn less(self) -> Option<Self> {
-        match self {
-            Self::Full => Some(Self::Brief),
-            Self::Brief => Some(Self::Class),
-            Self::Class => Some(Self::Origin),
-            Self::Origin => None,
-        }
-    }
-}
-
 impl Forwarder {
     pub(crate) fn new(producer: Producer, kind: &'static str) -> Self {
-        Self { producer, kind, partitions: Mutex::default() }
+        Self { producer, kind, partitions: Mutex::default(), missing: Mutex::default() }
     }
 
-    /// Publishes one record, to the partition of the same number where there is one, else by its key; `timestamp` in
-    /// milliseconds, the present time without. Resolves when the broker has acknowledged it. One that is too large is
-    /// sent again with less of the error's text.
+    /// Topics that the watch found missing.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        lock(&self.missing).iter().cloned().collect()
+    }
+
+    /// Publishes one record to a topic that is there. Resolves when the broker has acknowledged it.
+    ///
+    /// Once polled, the record may be stored although the future is dropped.
+    pub(crate) async fn publish(&self, record: &Outgoing<'_>) -> Result<SendResult, Unpublished> {
+        let partitions = self.partitions(record.topic).await?;
+        if let Some(partition) = record.partition.filter(|partition| !(0..partitions).contains(partition)) {
+            let topic = record.topic.to_owned();
+            return Err(Unpublished::Send(SendError::UnknownPartition { topic, partition }));
+        }
+        let sent = self.producer.send_outgoing(record).await;
+        if sent.is_err() {
+            // Whatever was believed of the topic may have been wrong.
+            lock(&self.partitions).remove(record.topic);
+        }
+        sent.map_err(Unpublished::Send)
+    }
+
+    /// Publishes a record that failed, its bytes as they were, to the partition of the same number where there is one,
+    /// else by its key; `timestamp` in milliseconds, the present time without. One that is too large is sent again with
+    /// less of the error's text.
     ///
     /// Once polled, the record may be stored although the future is dropped.
     pub(crate) async fn forward(
@@ -113,16 +116,9 @@ impl Forwarder {
             let headers = headers(detail);
             let &Original { key, payload, .. } = original;
             let outgoing = Outgoing { topic, partition, key, payload, timestamp, headers: &headers };
-            let error = match self.producer.send_outgoing(&outgoing).await {
-                Ok(stored) => return Ok(stored),
-                Err(error) => error,
-            };
-            if let (SendError::TooLarge { .. }, Some(less)) = (&error, detail.less()) {
-                detail = less;
-            } else {
-                // Whatever was believed of the topic may have been wrong.
-                lock(&self.partitions).remove(topic);
-                return Err(Unpublished::Send(error));
+            match (self.publish(&outgoing).await, detail.less()) {
+                (Err(Unpublished::Send(SendError::TooLarge { .. })), Some(less)) => detail = less,
+                (published, _) => return published,
             }
         }
     }
@@ -147,44 +143,10 @@ impl Forwarder {
         let answer = answer.map_err(asked)?;
         if let Some(partitions) = answer {
             lock(&self.partitions).insert(topic.to_owned(), (Instant::now(), partitions));
+            lock(&self.missing).remove(topic);
         }
         Ok(answer)
     }
-}
-
-/// Writes class and text of an error, as much as `detail` leaves of them.
-pub(crate) fn put_error(
-    put: &mut impl FnMut(&str, &[u8]),
-    (class_name, class): (&str, &str),
-    (message_name, message): (&str, &str),
-    detail: Detail,
-) {
-    if detail != Detail::Origin {
-        put(class_name, class.as_bytes());
-    }
-    match detail {
-        Detail::Full => put(message_name, cut(message, LONGEST_TEXT).as_bytes()),
-        Detail::Brief => put(message_name, cut(message, BRIEF_TEXT).as_bytes()),
-        Detail::Class | Detail::Origin => {}
-    }
-}
-
-/// Java's names of the types.
-pub(crate) fn timestamp_type(timestamp: Timestamp) -> &'static str {
-    match timestamp {
-        Timestamp::NotAvailable => "NoTimestampType",
-        Timestamp::CreateTime(_) => "CreateTime",
-        Timestamp::LogAppendTime(_) => "LogAppendTime",
-    }
-}
-
-/// The beginning of a text, `limit` bytes at most, cut between characters.
-pub(crate) fn cut(text: &str, limit: usize) -> &str {
-    if text.len() <= limit {
-        return text;
-    }
-    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
 }
 
 /// Tiny sections without user code: a panic cannot leave them half written.
