@@ -51,6 +51,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument { name: "ack_mode", kind: Kind::Text, example: r#""batch""# },
     Argument { name: "async_acks", kind: Kind::Switch, example: "true" },
     Argument { name: "codec", kind: Kind::Codec, example: r#""json""# },
+    Argument { name: "send_to", kind: Kind::Text, example: r#""replies""# },
     Argument { name: "retry_topics", kind: Kind::Table(RETRY_TOPICS), example: r#"{ delays = ["10s", "1m"] }"# },
     Argument { name: "filter", kind: Kind::Path, example: "is_european" },
     Argument { name: "auto_startup", kind: Kind::Switch, example: "false" },

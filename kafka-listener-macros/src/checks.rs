@@ -39,7 +39,9 @@ pub(crate) fn of_signature(signature: &ListenerSignature<'_>, codec: Option<&Typ
         }
     });
     let name = constant(OUTCOME);
-    let outcome = if let Some(output) = output {
+    let outcome = if signature.replies.is_some() {
+        TokenStream::new()
+    } else if let Some(output) = output {
         quote_spanned! {output.span()=>
             const #name: __kafka_listener::OutcomeOf<#output> = __kafka_listener::outcome::<#output>();
         }

@@ -9,6 +9,7 @@ use syn::spanned::Spanned;
 
 use crate::checks;
 use crate::model::{Id, Listener, ListenerSignature, Run, Setting, Value};
+use crate::replies;
 
 /// `complete`: there was no fault; else nothing is registered, and what is right is still checked.
 pub(crate) fn expand(item: TokenStream, listener: &Listener<'_>, complete: bool) -> TokenStream {
@@ -166,6 +167,14 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>, filter: Option<&
         }
     };
     let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let reply = replies::function(function, signature);
+    let replies = reply.as_ref().map(|_| quote! { const REPLIES: bool = true; });
+    let request = reply.as_ref().map(|_| quote! { __kafka_listener::check_request(#record)?; });
+    let settle = if reply.is_some() {
+        quote! { __kafka_listener_reply(#record, #outcome) }
+    } else {
+        quote! { (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome) }
+    };
     let passed_over = quote! { return ::core::result::Result::Ok(()); };
     let before = filter.map(|_| {
         quote! {
@@ -194,18 +203,21 @@ fn handler(function: &Ident, signature: &ListenerSignature<'_>, filter: Option<&
             let #payload = #payload_of.decode(#record)?;
             #after
             (&#payload_of.validity()).__kafka_listener_validate(&#payload)?;
+            #request
             #(let #parameters = #extractors.extract(#record)?;)*
             let #outcome = #call.await;
-            (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_settle(#outcome_of, #outcome)
+            #settle
         }
     };
     quote! {
         struct __KafkaListenerHandler;
 
         #filter_function
+        #reply
 
         impl __kafka_listener::Handler for __KafkaListenerHandler {
             #filters
+            #replies
 
             fn call<'r>(
                 &'r self,
@@ -234,6 +246,17 @@ fn definition(
     let outcome_of = checks::constant(checks::OUTCOME);
     let output = signature.output.map_or_else(|| quote!(()), ToTokens::to_token_stream);
     let extractors = (0..signature.extractors.len()).map(checks::extractor);
+    let error_names = if signature.replies.is_some() {
+        replies::error_names(signature)
+    } else {
+        quote! {
+            {
+                use __kafka_listener::settling::*;
+                (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_names(#outcome_of)
+            }
+        }
+    };
+    let reply_requirements = signature.replies.map(|_| quote! { __kafka_listener::reply_requirements(requirements); });
     quote! {
         const __KAFKA_LISTENER_DEFINITION: __kafka_listener::ListenerDefinition =
             __kafka_listener::ListenerDefinition {
@@ -244,13 +267,11 @@ fn definition(
                 line: ::core::line!(),
                 attributes: #attributes,
                 payload_type: || #payload_of.type_name(),
-                error_names: || {
-                    use __kafka_listener::settling::*;
-                    (&__kafka_listener::Probe::<#output>::NEW).__kafka_listener_names(#outcome_of)
-                },
+                error_names: || #error_names,
                 requirements: |requirements| {
                     #payload_of.requirements(requirements);
                     #filter_requirements
+                    #reply_requirements
                     #(#extractors.requirements(requirements);)*
                 },
                 handler: || __kafka_listener::erase(__KafkaListenerHandler),

@@ -10,6 +10,7 @@ mod classify;
 mod errors;
 mod expand;
 mod model;
+mod replies;
 mod signature;
 mod text;
 

@@ -87,6 +87,22 @@ pub(crate) fn partitions_fault(partitions: &str) -> Option<String> {
     None
 }
 
+/// What is wrong with the topic that replies go to.
+pub(crate) fn send_to_fault(send_to: &str) -> Option<String> {
+    let named = send_to.replace("{topic}", "orders");
+    if send_to == "{reply_topic}" {
+        return None;
+    }
+    if named.contains(['{', '}']) {
+        return Some(
+            "is not a topic: beside names there are `{topic}` for the topic of the record, and `{reply_topic}` alone for \
+             the one that the record asks for"
+                .to_owned(),
+        );
+    }
+    topic_fault(&named)
+}
+
 /// What is wrong with one of `properties`.
 pub(crate) fn property_fault(property: &str) -> Option<String> {
     let key = property.split_once('=').map(|(key, _)| key.trim());
@@ -146,6 +162,15 @@ mod tests {
             partitions_fault,
             &["0", "0-2, 7", "*", "3@100,1-2@end-5", "* @ end"],
             &["", "1,", "a", "1-", "-1", "1-2-3", "+1", "5-2", "1-3,2", "*,1", "1,*", "9999999999"],
+        );
+    }
+
+    #[test]
+    fn replies_go_to_a_topic_or_where_the_record_says() {
+        check(
+            send_to_fault,
+            &["replies", "{reply_topic}", "{topic}-replies", "to.{topic}"],
+            &["re plies", "{replyTopic}", "{reply_topic}-x", "{topic", "}", "{topic}{x}"],
         );
     }
 

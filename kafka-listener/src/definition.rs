@@ -73,6 +73,9 @@ pub trait Handler: Send + Sync {
     /// Whether it may pass records over.
     const FILTERS: bool = false;
 
+    /// Whether what it returns is sent.
+    const REPLIES: bool = false;
+
     /// Handles one record. Decode errors and rejections of extractors come back as terminal errors.
     fn call<'r>(&'r self, record: RecordContext<'r>) -> impl Future<Output = Result<(), ListenerError>> + Send + 'r;
 }

@@ -96,6 +96,7 @@ mod read_to_end;
 pub mod rebalance;
 mod record;
 mod registry;
+mod reply;
 mod retry;
 mod retry_topics;
 mod sabotage;
@@ -121,6 +122,7 @@ pub use phase::Phase;
 pub use producer::{Producer, ProducerRecord, SendError, SendResult};
 pub use record::{HeaderIter, RecordContext, Timestamp, TopicPartition};
 pub use registry::{ListenerRegistry, ListenerRegistryBuilder, ListenerReport, Outcome, ShutdownReport};
+pub use reply::Reply;
 pub use seek::{SeekOutcome, SeekTo};
 
 /// For generated code only; not public API.

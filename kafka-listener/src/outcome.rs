@@ -1,6 +1,6 @@
 //! What a listener may return, and how it becomes what the engine acts on.
 //!
-//! Batches and replies will be further outcomes: generated code only says "settle this value".
+//! Batches will be further outcomes: generated code only says "settle this value". What is sent is judged in `reply`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,6 +13,7 @@ use crate::failure::{Classify, ListenerError};
     message = "`{Self}` is not what a listener returns",
     label = "a listener returns `()` or `Result<(), E>`",
     note = "`E` is `ListenerError` or any error: `E: Into<Box<dyn std::error::Error + Send + Sync>>`, as `anyhow::Error` is",
+    note = "what is to be sent needs `send_to = \"topic\"` in the attribute",
     note = "an error that implements `kafka_listener::Classify` says itself whether trying again may help"
 )]
 pub trait Outcome: Sized {

@@ -19,6 +19,7 @@ pub use crate::failure::{Classification, Classify, ListenerError};
 pub use crate::filter::{FilterBy, filter};
 pub use crate::outcome::{OutcomeOf, Probe, outcome};
 pub use crate::record::RecordContext;
+pub use crate::reply::{Answer, ReplyProbe, check_request, reply_probe};
 pub use crate::state::Requirements;
 pub use crate::worker::erase;
 
@@ -26,6 +27,15 @@ pub use crate::worker::erase;
 pub mod settling {
     pub use crate::filter::{ViaDecoding, ViaValidate};
     pub use crate::outcome::{ViaClassify, ViaOutcome};
+}
+
+/// Imported whole where the listener replies, for the same reason.
+pub mod replying {
+    pub use crate::reply::{
+        ViaAnswer, ViaAnyResult, ViaClassifiedResult, ViaFailureNames, ViaNoNames, ViaNoReply, ViaReplies, ViaValue,
+    };
+    #[cfg(feature = "json")]
+    pub use crate::reply::{ViaOption, ViaSerialize};
 }
 
 use crate::codec::Decode;
@@ -327,6 +337,25 @@ pub const fn check_ack_mode(mode: &str, parameters: &[bool]) {
             "this `ack_mode` has no `Acknowledgment`: `ack_mode = \"manual\"` or `\"manual_immediate\"` has"
         );
     }
+}
+
+/// Checks that a listener that replies does not acknowledge its records itself.
+///
+/// # Panics
+///
+/// It does not hold. In a constant that is a compile error.
+pub const fn check_reply(parameters: &[bool]) {
+    assert!(
+        !takes_acknowledgment(parameters),
+        "a record with a reply is done when the broker has the reply: a listener with `send_to` takes no `Acknowledgment`"
+    );
+}
+
+/// Declares what a listener needs that replies: the headers that say where and to what.
+pub fn reply_requirements(requirements: &mut Requirements) {
+    requirements.reads_headers = true;
+    requirements.replies = true;
+    requirements.needs_producer = true;
 }
 
 /// Checks `async_acks` against the parameters.

@@ -7,8 +7,8 @@ mod arenas;
 pub(crate) mod encoded;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ pub(crate) use arenas::{Arenas, Spare};
 
 use crate::config::Codec;
 use crate::producer::Producer;
+use crate::reply::{Replies, Reply};
 use crate::slots::{Tenure, WorkPermit};
 use crate::state::States;
 use crate::worker::AckSlot;
@@ -220,6 +221,17 @@ pub(crate) struct Delivery<'r> {
     pub(crate) ack: Option<AckSlot<'r>>,
     /// Set when it is taken, taken by the worker: a filter or an interceptor may pass the record over.
     pub(crate) ack_taken: AtomicBool,
+    /// Where the listener replies: where to.
+    pub(crate) replies: Option<&'r Replies>,
+    /// Set by the listener's return, taken by the worker.
+    pub(crate) noted: Mutex<Vec<Reply>>,
+}
+
+impl Delivery<'_> {
+    /// The replies of a record whose handler has returned.
+    pub(crate) fn take_replies(&self) -> Vec<Reply> {
+        std::mem::take(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl<'r> RecordContext<'r> {
@@ -318,6 +330,16 @@ impl<'r> RecordContext<'r> {
     /// The listener's filter passes the record over.
     pub(crate) fn note_filtered(&self) {
         self.delivery.filtered.store(true, Ordering::Relaxed);
+    }
+
+    /// Where replies go, if the listener replies.
+    pub(crate) fn replies(&self) -> Option<&'r Replies> {
+        self.delivery.replies
+    }
+
+    /// What the listener has returned, to be sent when it is known that the delivery went well.
+    pub(crate) fn note_replies(&self, replies: Vec<Reply>) {
+        *self.delivery.noted.lock().unwrap_or_else(PoisonError::into_inner) = replies;
     }
 
     pub(crate) fn attempt_limit(&self) -> Option<u32> {

@@ -87,6 +87,8 @@ pub struct Requirements {
     pub(crate) needs_producer: bool,
     /// Whether the listener names a type that decodes.
     pub(crate) has_own_codec: bool,
+    /// Whether what the listener returns is sent.
+    pub(crate) replies: bool,
     /// Whether a parameter takes the record's acknowledgement.
     pub(crate) takes_acknowledgment: bool,
 }

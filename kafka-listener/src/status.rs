@@ -46,6 +46,10 @@ pub struct ListenerStatus {
     pub dead_lettered: u64,
     /// Records put off to a retry topic, which the broker has acknowledged; each time counts.
     pub put_off: u64,
+    /// Replies published for `send_to`, which the broker has acknowledged.
+    pub replies: u64,
+    /// Reply topics that are not there: a record that is replied to there holds its partition.
+    pub missing_reply_topics: Vec<String>,
     /// Dead letter topics that are not there: a record that needs one holds its partition.
     pub missing_dead_letter_topics: Vec<String>,
     /// Records that the listener's `filter` passed over.
@@ -190,6 +194,7 @@ impl ListenerStatus {
             })
             .collect();
         partitions.sort_by(|one, other| one.topic_partition.cmp(&other.topic_partition));
+        let replies = container.listener().replies.as_deref();
         let left_behind = container.listener().left_behind.running();
         let mut left_behind: Vec<_> = left_behind.iter().map(|unit| LeftBehindStatus::of(unit, now)).collect();
         left_behind.sort_by(|one, other| one.topic_partition.cmp(&other.topic_partition));
@@ -205,6 +210,8 @@ impl ListenerStatus {
             skipped: count(&totals.skipped),
             dead_lettered: count(&totals.dead_lettered),
             put_off: count(&totals.put_off),
+            replies: count(&totals.replies),
+            missing_reply_topics: replies.map(|replies| replies.forwarder().missing()).unwrap_or_default(),
             missing_dead_letter_topics: container.listener().dead_letters.forwarder().missing(),
             filtered: count(&totals.filtered),
             possibly_repeated: count(&totals.possibly_repeated),
@@ -306,6 +313,9 @@ impl fmt::Display for ListenerStatus {
         if self.put_off > 0 {
             write!(f, ", put off {}", self.put_off)?;
         }
+        if self.replies > 0 {
+            write!(f, ", replies {}", self.replies)?;
+        }
         if let Some(failure) = &self.failure {
             write!(f, "\n  failed: {failure}")?;
         }
@@ -314,6 +324,9 @@ impl fmt::Display for ListenerStatus {
         }
         if !self.missing_dead_letter_topics.is_empty() {
             write!(f, "\n  missing dead letter topics: {}", self.missing_dead_letter_topics.join(", "))?;
+        }
+        if !self.missing_reply_topics.is_empty() {
+            write!(f, "\n  missing reply topics: {}", self.missing_reply_topics.join(", "))?;
         }
         for consumer in &self.consumers {
             if consumer.waits_for_seat {

@@ -63,7 +63,7 @@ async fn a_listener_is_introduced_by_one_line_with_what_it_does_and_where_it_is_
 }
 
 /// Keys without a default that nobody has set; `topic` shows as `topics`.
-const UNSET: [&str; 12] = [
+const UNSET: [&str; 13] = [
     "ack_drain",
     "client_id",
     "container_factory",
@@ -72,6 +72,7 @@ const UNSET: [&str; 12] = [
     "handler_timeout",
     "initial_offset",
     "partitions",
+    "send_to",
     "topic",
     "topic_pattern",
     "until",

@@ -32,6 +32,7 @@ mod patterns;
 mod payloads;
 mod producing;
 mod rebalance;
+mod replies;
 mod retry_topics;
 mod second_signal;
 mod seek;

@@ -53,6 +53,21 @@ fn dead_letters_are_written_back_twice_at_most() {
 }
 
 #[test]
+fn replies_go_where_each_request_asks() {
+    check(
+        env!("CARGO_BIN_EXE_replies"),
+        &[],
+        &[
+            "cake unanswered: the record has no header `kafka_replyTopic`, which `send_to = \"{reply_topic}\"` sends its \
+             reply to",
+            "request 1: tea is 350 cents",
+            "request 4: cake is 420 cents",
+            "2 replies",
+        ],
+    );
+}
+
+#[test]
 fn retry_topics_let_the_others_pass() {
     check(
         env!("CARGO_BIN_EXE_retry_topics"),

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use proc_macro2::Span;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Expr, ExprLit, Lit, LitBool, Path, Type};
@@ -23,6 +24,8 @@ pub(crate) struct Arguments {
     pub(crate) filter: Option<Path>,
     /// The type that decodes, where one is named.
     pub(crate) codec: Option<Type>,
+    /// What says where replies go, also where it is wrong.
+    pub(crate) send_to: Option<Span>,
     /// One layer of the configuration.
     pub(crate) settings: Vec<Setting>,
 }
@@ -61,6 +64,7 @@ impl Arguments {
             krate: syn::parse_quote!(::kafka_listener),
             filter: None,
             codec: None,
+            send_to: None,
             settings: Vec::new(),
         };
         exclude_each_other(&raw, errors);
@@ -68,6 +72,9 @@ impl Arguments {
             if let RawValue::Table(inner) = argument.value {
                 arguments.settings.extend(settings_of_table(argument.argument.name, inner, errors));
                 continue;
+            }
+            if argument.argument.name == "send_to" {
+                arguments.send_to = Some(argument.span());
             }
             let found = errors.len();
             let judged = judge(&argument, errors);
@@ -269,6 +276,7 @@ fn judge_text(argument: &RawArgument, expr: &Expr, errors: &mut Errors) -> Optio
         "topic_pattern" => content(text::pattern_fault),
         "partitions" => content(text::partitions_fault),
         "until" => content(text::until_fault),
+        "send_to" => content(text::send_to_fault),
         "ack_mode" => content(text::ack_mode_fault),
         "codec" => content(text::codec_fault),
         "properties" => text::property_fault(&value),

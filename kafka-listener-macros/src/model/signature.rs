@@ -2,8 +2,9 @@
 //!
 //! Knows some types by name, to refuse payloads that would compile and not do what was meant.
 
-use proc_macro2::Ident;
+use proc_macro2::{Ident, Span};
 use quote::ToTokens;
+use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{FnArg, GenericArgument, PathArguments, PathSegment, ReturnType, Safety, Signature, Type, TypePath};
 
@@ -19,6 +20,8 @@ pub(crate) struct ListenerSignature<'f> {
     /// `None`: nothing is written.
     pub(crate) output: Option<&'f Type>,
     pub(crate) run: Run,
+    /// What says that the return value is sent: the argument, or the type itself.
+    pub(crate) replies: Option<Span>,
 }
 
 /// Where the function runs.
@@ -56,10 +59,11 @@ impl<'f> ListenerSignature<'f> {
         if let Some(output) = output {
             judge_output(output, errors);
         }
+        let replies = judge_replies(output, arguments, errors);
         let run = judge_run(signature, arguments, errors);
         match types.split_first() {
             Some((payload, extractors)) if found == errors.len() => {
-                Some(Self { payload, extractors: extractors.to_vec(), output, run })
+                Some(Self { payload, extractors: extractors.to_vec(), output, run, replies })
             }
             _ => None,
         }
@@ -215,6 +219,37 @@ fn judge_owned(parameter: &Type, errors: &mut Errors) {
         fn visit_type_fn_ptr(&mut self, _: &'t syn::TypeFnPtr) {}
     }
     Judge(errors).visit_type(parameter);
+}
+
+/// What is sent has to be returned. Values are told apart by their types, later.
+fn judge_replies(output: Option<&Type>, arguments: &Arguments, errors: &mut Errors) -> Option<Span> {
+    let is_nothing =
+        output.is_none_or(|output| matches!(without_groups(output), Type::Tuple(tuple) if tuple.elems.is_empty()));
+    match arguments.send_to {
+        Some(send_to) if is_nothing => {
+            errors.at(
+                send_to,
+                "`send_to` sends what the listener returns, and it returns nothing: `-> T` where `T: Serialize`, \
+                 `Option<T>`, `Reply` or `Vec<Reply>`, alone or in `Result<_, E>`",
+            );
+            None
+        }
+        Some(send_to) => Some(send_to),
+        None => output.filter(|output| is_reply(output)).map(Spanned::span),
+    }
+}
+
+/// Whether a type is, or may hold, what is sent wherever it is returned.
+fn is_reply(of: &Type) -> bool {
+    let Type::Path(path) = without_groups(of) else { return false };
+    let Some(last) = path.path.segments.last() else { return false };
+    match (&last.arguments, last.ident.to_string().as_str()) {
+        (PathArguments::None, "Reply") => true,
+        (PathArguments::AngleBracketed(arguments), "Result" | "Option" | "Vec") => {
+            matches!(arguments.args.first(), Some(GenericArgument::Type(first)) if is_reply(first))
+        }
+        _ => false,
+    }
 }
 
 fn judge_output(output: &Type, errors: &mut Errors) {

@@ -10,6 +10,7 @@ use super::parse::spell;
 use super::reader::{Described, Read, Reader, Scope};
 use super::report::{Problem, Report, shown};
 use super::retry_topics;
+use super::send_to;
 use super::settings::{Codec, DeadLetterSettings, Limits, ListenerSettings, MissingTopics, OnCorrupt};
 use super::subscription::{Subscription, illegal_topic};
 use super::value::Origin;
@@ -64,6 +65,8 @@ pub(super) struct Written<'d> {
     pub(super) place: Origin,
     /// Whether a parameter is an `Acknowledgment`.
     pub(super) takes_acknowledgment: bool,
+    /// Whether what it returns is sent.
+    pub(super) replies: bool,
 }
 
 /// Reads the settings of a listener.
@@ -88,6 +91,7 @@ pub(super) fn read(
     let commits = commits(written, &subscription, &mut reader, remarks);
     let group = Group::read(&mut reader, subscription.standalone.is_none(), remarks);
     let codec = codec(possible, &mut reader);
+    let send_to = send_to::read(written, &subscription, cluster, &mut reader, remarks);
     let retry_topics = retry_topics::read(&subscription.topics, &subscription.group_id, cluster, &mut reader);
     subscription.refuse_retry_topics(retry_topics.is_some(), &mut reader);
     let retry_topics = commits.retry_topics(&mut reader, retry_topics, remarks);
@@ -103,10 +107,7 @@ pub(super) fn read(
         reader.report.add(unsafe_producer(origin, "dead letters"));
     }
     subscription.refuse_dead_letters(failures.publish_dead_letters(), &mut reader);
-    let on_corrupt = match reader.choice("on_corrupt").value {
-        "skip" => OnCorrupt::Skip,
-        _ => OnCorrupt::Hold,
-    };
+    let on_corrupt = on_corrupt(&mut reader);
     let shutdown_timeout = reader.duration("shutdown_timeout").value;
     let limits = limits(&mut reader);
     let max_poll_records = count(reader.integer("max_poll_records").value);
@@ -145,6 +146,7 @@ pub(super) fn read(
         handler_timeout,
         on_corrupt,
         dead_letter,
+        send_to,
         retry_topics,
         reads_retry_topics: false,
         revoke_timeout: group.revoke_timeout.value,
@@ -153,6 +155,13 @@ pub(super) fn read(
         client_properties,
     };
     (settings, reader.described)
+}
+
+fn on_corrupt(reader: &mut Reader<'_>) -> OnCorrupt {
+    match reader.choice("on_corrupt").value {
+        "skip" => OnCorrupt::Skip,
+        _ => OnCorrupt::Hold,
+    }
 }
 
 /// `what` would be lost.

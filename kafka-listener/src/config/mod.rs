@@ -27,6 +27,7 @@ mod retry_topics;
 #[cfg(feature = "json")]
 mod schema;
 mod select;
+mod send_to;
 mod settings;
 mod subscription;
 mod value;
@@ -43,5 +44,6 @@ pub use value::Value;
 pub(crate) use layers::{ConfigSource, Environment, Sources};
 pub(crate) use select::{Resolved, ResolvedListener, resolve};
 pub(crate) use settings::*;
+pub(crate) use subscription::illegal_topic;
 #[cfg(all(test, feature = "toml", feature = "json"))]
 pub(crate) use tests::settings_of_one_listener;

@@ -117,6 +117,7 @@ pub(crate) fn resolve(sources: &Sources, definitions: &[ListenerDefinition]) -> 
             },
             place: definition_origin(&definition),
             takes_acknowledgment: requirements.takes_acknowledgment,
+            replies: requirements.replies,
         };
         let (settings, described) = listener::read(&written, reader, &cluster, &mut remarks);
         let notes = std::mem::take(&mut remarks.notes);

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub(crate) use super::partitions::{InitialOffset, PartitionSelection, Place};
 use crate::dead_letter::HeaderStyle;
 use crate::failure::ErrorClass;
+use crate::reply::SendTo;
 use crate::retry_topics::Suffix;
 
 /// Everything one listener container runs with.
@@ -58,6 +59,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) dead_letter: DeadLetterSettings,
+    /// `None`: what the listener returns is not sent.
+    pub(crate) send_to: Option<SendTo>,
     /// `None`: records are tried again in their place only.
     pub(crate) retry_topics: Option<RetryTopicSettings>,
     /// These are the settings of the consumer that reads the retry topics.
@@ -109,6 +112,12 @@ impl ListenerSettings {
             return Vec::new();
         }
         self.topics.iter().map(|topic| self.dead_letter.topic_for(topic)).collect()
+    }
+
+    /// The topics that replies of this listener go to; none where it does not reply, or records say where.
+    pub(crate) fn reply_topics(&self) -> Vec<String> {
+        let send_to = self.send_to.as_ref().filter(|_| !self.reads_retry_topics);
+        send_to.map(|send_to| send_to.topics(&self.topics)).unwrap_or_default()
     }
 
     /// The retry topics of this listener; none where records are tried again in their place only.

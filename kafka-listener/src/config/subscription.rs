@@ -221,7 +221,7 @@ fn legal_topics(named: Vec<(String, Origin)>, reader: &mut Reader<'_>) -> Vec<St
 }
 
 /// Kafka's rule for names of topics.
-pub(super) fn illegal_topic(topic: &str) -> Option<&'static str> {
+pub(crate) fn illegal_topic(topic: &str) -> Option<&'static str> {
     if topic.starts_with('^') {
         return Some("a pattern is given by `topic_pattern`");
     }

@@ -20,7 +20,7 @@ pub use control::PauseOutcome;
 use crate::clock::Instant;
 use crate::config::ListenerSettings;
 use crate::error::Error;
-use crate::forward;
+use crate::forward::{self, Forwarder};
 use crate::kafka::{self, ConsumerParts};
 use crate::rebalance::Hooks;
 use crate::record::TopicPartition;
@@ -116,8 +116,8 @@ struct Inner {
     retries: Option<(Arc<ListenerSettings>, Arc<ListenerContext>)>,
     hooks: Hooks,
     runtime: Handle,
-    /// Looks for the dead letter topics, where there are any.
-    _watch: Option<AbortOnDropHandle<()>>,
+    /// Look for the topics that the listener publishes to, where there are any.
+    _watches: Vec<AbortOnDropHandle<()>>,
     /// The consumers of the present or the last run; replaced by `start`.
     consumers: Mutex<Vec<Arc<Consumer>>>,
     /// What is to be paused, in this run and the next ones.
@@ -154,19 +154,24 @@ impl ListenerContainer {
         runtime: Handle,
     ) -> Self {
         let consumers = Mutex::new(Vec::new());
-        let watch = settings.failures.publish_dead_letters().then(|| {
+        let letters = settings.failures.publish_dead_letters().then(|| {
             let letters = &listener.dead_letters;
-            let forwarder = Arc::downgrade(letters.forwarder());
-            let watch = forward::watch(forwarder, Arc::clone(&listener.id), letters.wanted(&settings.topics));
-            AbortOnDropHandle::new(runtime.spawn(watch))
+            (letters.forwarder(), letters.wanted(&settings.topics))
         });
+        let replies =
+            listener.replies.as_deref().map(|replies| (replies.forwarder(), replies.wanted(&settings.topics)));
+        let watch = |(forwarder, wanted): (&Arc<Forwarder>, _)| {
+            let watch = forward::watch(Arc::downgrade(forwarder), Arc::clone(&listener.id), wanted);
+            AbortOnDropHandle::new(runtime.spawn(watch))
+        };
+        let watches = letters.into_iter().chain(replies).map(watch).collect();
         let pauses = Mutex::default();
         let wait = waiting::Wait::default();
         let retries = settings.of_retry_topics().map(|settings| {
             let listener = listener.of_retry_topics(&settings);
             (Arc::new(settings), Arc::new(listener))
         });
-        let inner = Inner { settings, listener, retries, hooks, runtime, _watch: watch, consumers, pauses, wait };
+        let inner = Inner { settings, listener, retries, hooks, runtime, _watches: watches, consumers, pauses, wait };
         Self { inner: Arc::new(inner) }
     }
 

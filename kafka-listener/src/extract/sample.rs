@@ -1,8 +1,8 @@
 //! One record for the tests of whatever reads records.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -102,6 +102,8 @@ impl Sample {
             permit: &self.permit,
             ack: None,
             ack_taken: AtomicBool::new(false),
+            replies: None,
+            noted: Mutex::default(),
         };
         read(RecordContext::new(batch, index, &delivery))
     }

@@ -70,6 +70,16 @@ impl Unpublished {
     }
 }
 
+impl Unpublished {
+    /// Whether the broker may have the record all the same.
+    pub(crate) fn may_be_stored(&self) -> bool {
+        match self {
+            Self::NoTopic { .. } | Self::Ask { .. } | Self::Headers(_) => false,
+            Self::Send(error) => error.may_be_stored(),
+        }
+    }
+}
+
 impl Forwarder {
     pub(crate) fn new(producer: Producer, kind: &'static str) -> Self {
         Self { producer, kind, partitions: Mutex::default(), missing: Mutex::default() }

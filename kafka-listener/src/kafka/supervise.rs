@@ -107,7 +107,8 @@ impl PollLoop {
         }
         let mut missing = Vec::new();
         let settings = &self.parts.settings;
-        let wanted: Vec<String> = settings.topics.iter().cloned().chain(settings.dead_letter_topics()).collect();
+        let elsewhere = settings.dead_letter_topics().into_iter().chain(settings.reply_topics());
+        let wanted: Vec<String> = settings.topics.iter().cloned().chain(elsewhere).collect();
         for topic in wanted {
             let state = loop {
                 self.tick();

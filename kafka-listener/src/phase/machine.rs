@@ -88,7 +88,8 @@ impl PartitionMachine {
             return Err(IllegalPhase { from: self.phase, to: phase });
         }
         self.phase = phase;
-        if matches!(self.lifecycle, Lifecycle::Draining { .. }) && phase.is_waiting() {
+        let goes_on = phase.on(Interrupt::Stop) == Reaction::FinishFirst;
+        if matches!(self.lifecycle, Lifecycle::Draining { .. }) && !goes_on {
             self.lifecycle = Lifecycle::Stopped;
         }
         Ok(())
@@ -145,21 +146,23 @@ impl Phase {
             // Only what has run can have a record out, or done and waiting for its commit.
             (from, Self::AckOutstanding) => !matches!(from, Self::Idle | Self::WaitingForPrevious | Self::Cancelled),
             (from, Self::AckedOutOfOrder) => from == Self::AckOutstanding,
-            (from, Self::WaitingForCommit) => matches!(from, Self::Running | Self::Producing | Self::AckOutstanding),
+            (from, Self::WaitingForCommit) => {
+                matches!(from, Self::Running | Self::Producing | Self::Replying | Self::AckOutstanding)
+            }
             // Only running code can fail; what a pause or a stall came upon goes on after it.
             (from, Self::RetrySleep | Self::Held) => {
                 from.is_running()
                     || matches!(from, Self::Paused | Self::CommitStalled | Self::RetrySleep)
+                    // A reply that will never do is a failure of its record.
+                    || from == Self::Replying
                     // A record that came back without being acknowledged.
                     || matches!(from, Self::AckOutstanding | Self::AckedOutOfOrder)
             }
             // A start passes the queue: an idle worker has no record and a held one no leave. Cancelled code has a
             // slot, and its record's fate is not decided.
-            (from, Self::Running) => {
-                let parked = matches!(from, Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting);
-                !parked && !matches!(from, Self::Idle | Self::Cancelled)
-            }
+            (from, Self::Running) => !from.takes_decisions() && !matches!(from, Self::Idle | Self::Cancelled),
             (from, Self::DeadLetterWaiting | Self::RetryTopicWaiting) => from == Self::Producing,
+            (from, Self::ReplyWaiting) => from == Self::Replying,
             _ => true,
         }
     }

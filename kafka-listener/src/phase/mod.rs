@@ -39,6 +39,10 @@ pub enum Phase {
     DeadLetterWaiting,
     /// The broker did not take the record for its retry topic: it is tried again, for ever, or an operator decides.
     RetryTopicWaiting,
+    /// What the handler returned is on its way to the broker: `send_to`.
+    Replying,
+    /// The broker did not take the reply: it is tried again, for ever, or an operator decides.
+    ReplyWaiting,
     /// Paused by the container's `pause`.
     Paused,
     /// `sync_commits`: the record is done and the broker has not acknowledged its commit yet.
@@ -57,7 +61,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a record meets them.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Idle,
         Self::Queued,
         Self::WaitingForPrevious,
@@ -70,6 +74,8 @@ impl Phase {
         Self::Producing,
         Self::DeadLetterWaiting,
         Self::RetryTopicWaiting,
+        Self::Replying,
+        Self::ReplyWaiting,
         Self::Paused,
         Self::WaitingForCommit,
         Self::AckOutstanding,
@@ -86,7 +92,7 @@ impl Phase {
 
     /// Whether an operator may decide about the record that the worker is at.
     pub(crate) fn takes_decisions(self) -> bool {
-        matches!(self, Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting)
+        matches!(self, Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting | Self::ReplyWaiting)
     }
 
     /// Whether user code runs.
@@ -120,6 +126,8 @@ impl fmt::Display for Phase {
             Self::Producing => "producing",
             Self::DeadLetterWaiting => "dead letter waiting",
             Self::RetryTopicWaiting => "retry waiting",
+            Self::Replying => "replying",
+            Self::ReplyWaiting => "reply waiting",
             Self::Paused => "paused",
             Self::WaitingForCommit => "waiting for commit",
             Self::AckOutstanding => "waiting for acknowledgement",
@@ -198,8 +206,8 @@ enum Row {
     Parked,
     Runs,
     Cancelled,
-    /// The broker is being told that the record is behind us, before it is.
-    CommitsFirst,
+    /// The broker is being told of the record: that it is behind us, before it is, or what was replied to it.
+    EndsFirst,
 }
 
 impl Phase {
@@ -217,10 +225,12 @@ impl Phase {
             | Self::AckedOutOfOrder
             | Self::WaitingForMembership
             | Self::CommitStalled => Row::Waits,
-            Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting | Self::Paused => Row::Parked,
+            Self::Held | Self::DeadLetterWaiting | Self::RetryTopicWaiting | Self::ReplyWaiting | Self::Paused => {
+                Row::Parked
+            }
             Self::Running => Row::Runs,
             Self::Cancelled => Row::Cancelled,
-            Self::AtMostOnceCommit => Row::CommitsFirst,
+            Self::AtMostOnceCommit | Self::Replying => Row::EndsFirst,
         }
     }
 
@@ -230,9 +240,9 @@ impl Phase {
         use Reaction::{Cancel, FinishFirst, LeaveBehind, LeaveNow, Park, Unaffected};
         match (self.row(), interrupt) {
             // Running code is waited for where there is time, and cancelled where there is none. A record that is
-            // committed before it is handled is lost if it is then left: where there is time, its unit ends first,
-            // commit and handler.
-            (Row::Runs | Row::CommitsFirst, Revoke | Stop | Seek | Pause) => FinishFirst,
+            // committed before it is handled is lost if it is then left, and one that is being replied to is handled and
+            // replied to again: where there is time, its unit ends first.
+            (Row::Runs | Row::EndsFirst, Revoke | Stop | Seek | Pause) => FinishFirst,
             (Row::Runs, Lost | SecondSignal | HandlerTimeout | Fatal) => Cancel,
 
             // What was cancelled already has no result to wait for.
@@ -242,14 +252,15 @@ impl Phase {
             // record that waits for its commit is done: the final commit covers it. Acknowledgements out in the wild are
             // not waited for, unless `ack_drain` gives them time.
             (Row::Waits | Row::Parked, Revoke | Stop | Seek)
-            | (Row::Waits | Row::Parked | Row::CommitsFirst, Lost | SecondSignal | Fatal) => LeaveNow,
+            | (Row::Waits | Row::Parked | Row::EndsFirst, Lost | SecondSignal | Fatal) => LeaveNow,
 
             // A pause lets the timers and answers that are waited for come, and starts nothing after them.
             (Row::Waits, Pause) => Park,
 
             // A held record stays held. Only running code can time out.
-            (Row::Parked | Row::Cancelled, Pause | HandlerTimeout)
-            | (Row::Waits | Row::CommitsFirst, HandlerTimeout) => Unaffected,
+            (Row::Parked | Row::Cancelled, Pause | HandlerTimeout) | (Row::Waits | Row::EndsFirst, HandlerTimeout) => {
+                Unaffected
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ held                        leave  leave  leave  leave  leave  -      -      lea
 producing                   leave  leave  leave  leave  leave  park   -      leave
 dead letter waiting         leave  leave  leave  leave  leave  -      -      leave
 retry waiting               leave  leave  leave  leave  leave  -      -      leave
+replying                    finish leave  finish leave  finish finish -      leave
+reply waiting               leave  leave  leave  leave  leave  -      -      leave
 paused                      leave  leave  leave  leave  leave  -      -      leave
 waiting for commit          leave  leave  leave  leave  leave  park   -      leave
 waiting for acknowledgement leave  leave  leave  leave  leave  park   -      leave

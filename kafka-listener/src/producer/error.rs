@@ -92,6 +92,11 @@ impl SendError {
         }
     }
 
+    /// Whether the broker may have the record all the same. One that it refused it may have appended before.
+    pub(crate) fn may_be_stored(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Interrupted { .. } | Self::Refused { .. })
+    }
+
     /// A short word for metrics.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

@@ -22,14 +22,14 @@ use crate::record::encode_header;
 #[must_use = "a record does nothing before `Producer::send`"]
 pub struct ProducerRecord {
     topic: String,
-    partition: Option<i32>,
-    key: Option<Vec<u8>>,
-    payload: Option<Vec<u8>>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
     timestamp: Option<i64>,
     /// As `encode_header` writes them.
-    headers: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
     /// Why the payload could not be encoded; `send` tells it.
-    encode_error: Option<Box<dyn Error + Send + Sync>>,
+    pub(crate) encode_error: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ProducerRecord {

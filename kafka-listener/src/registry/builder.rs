@@ -22,6 +22,7 @@ use crate::interceptor::{Interceptor, Interceptors};
 use crate::kafka::ProducerEngine;
 use crate::producer::Producer;
 use crate::rebalance::{Hooks, RebalanceListener};
+use crate::reply::Replies;
 use crate::retry_topics::RetryTopics;
 use crate::slots::Slots;
 use crate::state::{States, missing_states, requirements_of};
@@ -310,6 +311,10 @@ fn container(
     let retry_topics = settings.retry_topics.clone().map(|retry_topics| {
         Arc::new(RetryTopics::new(producer.clone(), retry_topics, settings.topics.clone(), Arc::clone(&group_id)))
     });
+    let replies = settings.send_to.clone().map(|send_to| {
+        let own = settings.topics.iter().cloned().chain(settings.all_retry_topics()).collect();
+        Arc::new(Replies::new(producer.clone(), send_to, own))
+    });
     let context = ListenerContext {
         id: settings.id.as_str().into(),
         group_id: Arc::clone(&group_id),
@@ -318,6 +323,7 @@ fn container(
         states: states.clone(),
         dead_letters: Arc::new(DeadLetters::new(producer.clone(), &settings)),
         retry_topics,
+        replies,
         producer: producer.clone(),
         slots: Slots::new(settings.concurrency),
         failures: settings.failures.clone(),

@@ -77,18 +77,18 @@ impl WorkerContext {
                     }
                     return Next::Onwards;
                 }
-                Published::Decided(Held::DeadLetter) => elsewhere.destination = Destination::DeadLetter,
-                Published::Decided(Held::Retry) => {
+                Published::Decided(Held::DeadLetter, _) => elsewhere.destination = Destination::DeadLetter,
+                Published::Decided(Held::Retry, _) => {
                     *retry = RetryState::new();
                     self.remember(offset, *retry);
                     return Next::Again;
                 }
-                Published::Decided(Held::Skip) => {
+                Published::Decided(Held::Skip, _) => {
                     self.listener.metrics.skipped(error.class());
                     self.past(offset);
                     return Next::Onwards;
                 }
-                Published::Decided(Held::Leave) | Published::Leave => return Next::Leave,
+                Published::Decided(Held::Leave, _) | Published::Leave => return Next::Leave,
                 Published::GivenUp(_) => unreachable!("what failed is never given up"),
             }
         }

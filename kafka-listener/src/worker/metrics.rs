@@ -64,6 +64,7 @@ pub(crate) struct Totals {
     pub(crate) skipped: AtomicU64,
     pub(crate) dead_lettered: AtomicU64,
     pub(crate) put_off: AtomicU64,
+    pub(crate) replies: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) possibly_repeated: AtomicU64,
     pub(crate) possibly_lost: AtomicU64,
@@ -171,6 +172,20 @@ impl ListenerMetrics {
     /// The broker did not take a record for a retry topic; it is tried again.
     pub(crate) fn not_put_off(&self, reason: &'static str) {
         counter!("kafka_listener_put_off_failures_total",
+            "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => reason)
+        .increment(1);
+    }
+
+    /// The broker has acknowledged a reply.
+    pub(crate) fn replied(&self) {
+        self.totals.replies.fetch_add(1, Ordering::Relaxed);
+        counter!("kafka_listener_replies_total", "listener" => self.listener.clone(), "group" => self.group.clone())
+            .increment(1);
+    }
+
+    /// The broker did not take a reply; it is tried again.
+    pub(crate) fn not_replied(&self, reason: &'static str) {
+        counter!("kafka_listener_reply_failures_total",
             "listener" => self.listener.clone(), "group" => self.group.clone(), "reason" => reason)
         .increment(1);
     }

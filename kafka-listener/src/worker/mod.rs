@@ -13,6 +13,7 @@ mod membership;
 mod metrics;
 mod publication;
 mod put_off;
+mod reply;
 mod requests;
 mod run;
 mod timer;
@@ -51,6 +52,7 @@ use crate::ownership::{OwnerKey, PartitionLease};
 use crate::phase::Phase;
 use crate::producer::Producer;
 use crate::record::RecordBatch;
+use crate::reply::Replies;
 use crate::retry::{AttemptMemory, Decision};
 use crate::retry_topics::{Place, RetryTopics};
 use crate::slots::{Slots, WorkPermit};
@@ -69,6 +71,8 @@ pub(crate) struct ListenerContext {
     pub(crate) dead_letters: Arc<DeadLetters>,
     /// Where records are put off.
     pub(crate) retry_topics: Option<Arc<RetryTopics>>,
+    /// Where the listener replies.
+    pub(crate) replies: Option<Arc<Replies>>,
     pub(crate) slots: Slots,
     pub(crate) failures: FailurePolicies,
     pub(crate) error_handlers: ErrorHandlers,
@@ -101,6 +105,7 @@ impl ListenerContext {
             producer: self.producer.clone(),
             dead_letters: Arc::clone(&self.dead_letters),
             retry_topics: self.retry_topics.clone(),
+            replies: self.replies.clone(),
             slots: self.slots.clone(),
             failures: self.failures.clone(),
             error_handlers: self.error_handlers.clone(),
@@ -350,6 +355,11 @@ impl WorkerContext {
                         break false;
                     }
                 }
+                RunEnd::Reply(replies) => match self.reply(batch, at, &mut retry, &replies).await {
+                    Next::Again => {}
+                    Next::Onwards => index.store(at + 1, Ordering::Relaxed),
+                    Next::Leave => break false,
+                },
                 RunEnd::Failed(error) => {
                     let next = if self.is_acknowledged(batch.records[at].offset, &error) {
                         Next::Onwards

@@ -52,8 +52,8 @@ pub(super) enum Published {
     Stored(SendResult),
     /// It will not be tried again.
     GivenUp(Unpublished),
-    /// An operator decided about the record that it is published for.
-    Decided(Held),
+    /// An operator decided about the record that it is published for, as the broker does not take it.
+    Decided(Held, Unpublished),
     /// The worker has to leave. It may be stored all the same.
     Leave,
 }
@@ -98,7 +98,7 @@ impl WorkerContext {
             match self.hold_for(offset, delay, publication.waiting()).await {
                 None => {}
                 Some(Held::Leave) => return Published::Leave,
-                Some(held) => return Published::Decided(held),
+                Some(held) => return Published::Decided(held, unpublished),
             }
         }
     }

@@ -8,8 +8,8 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::failure::{ErrorClass, ListenerError};
 use crate::interceptor::Interceptors;
 use crate::phase::Phase;
 use crate::record::{Delivery, RecordBatch, RecordContext};
+use crate::reply::Reply;
 use crate::worker::guarded::{Guarded, panic_text};
 use crate::worker::metrics::Tally;
 use crate::worker::{Settling, WorkerContext};
@@ -64,6 +65,8 @@ pub(crate) enum RunEnd {
     Completed,
     /// A gate closed, or the membership is in doubt; the record at the index was not started.
     Interrupted,
+    /// The record at the index is handled, and this is to be published before it is done.
+    Reply(Vec<Reply>),
     /// The record at the index is to be delivered again after this long: `nack`.
     NotYet(Duration),
     /// The record at the index failed.
@@ -134,6 +137,12 @@ async fn run<H: Handler>(handler: &H, unit: Unit<'_>) -> RunEnd {
         if let Err(error) = outcome {
             return RunEnd::Failed(error);
         }
+        if H::REPLIES {
+            let replies = delivery.take_replies();
+            if !replies.is_empty() {
+                return RunEnd::Reply(replies);
+            }
+        }
         control.finish(record.offset);
         delivery.attempt = 1;
         at += 1;
@@ -169,6 +178,8 @@ impl WorkerContext {
             permit: &self.permit,
             ack: None,
             ack_taken: AtomicBool::new(false),
+            replies: listener.replies.as_deref(),
+            noted: Mutex::default(),
         }
     }
 }

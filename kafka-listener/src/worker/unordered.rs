@@ -125,6 +125,7 @@ impl Unordered<'_> {
                 self.next = None;
                 true
             }
+            RunEnd::Reply(_) => unreachable!("a listener that replies takes no acknowledgement"),
             RunEnd::Interrupted | RunEnd::NotYet(_) => {
                 self.next = Some(at);
                 self.context.wait_for_gates().await
@@ -172,6 +173,7 @@ impl Unordered<'_> {
             match self.context.listener.handler.run_guarded(unit).await {
                 RunEnd::Completed => return Ok(true),
                 RunEnd::Failed(error) => return Err(error),
+                RunEnd::Reply(_) => unreachable!("a listener that replies takes no acknowledgement"),
                 RunEnd::Interrupted | RunEnd::NotYet(_) => {
                     if !self.context.wait_for_gates().await {
                         return Ok(false);

@@ -325,6 +325,18 @@ pub(crate) static LISTENER: &[Key] = &[
         ..KEY
     },
     Key {
+        name: "send_to",
+        kind: Kind::Text,
+        default_from: "what a listener returns is not sent",
+        doc: "The topic that the listener's return value is sent to; its record is done when the broker has it. `{topic}` \
+              stands for the topic that the record was read from; `{reply_topic}`, alone, for the one that the record's \
+              header `kafka_replyTopic` names. It has to exist. For listeners whose attribute says `send_to`, or that \
+              return a `Reply`.",
+        spring: "@SendTo",
+        attribute: true,
+        ..KEY
+    },
+    Key {
         name: "retry",
         kind: Kind::Table(RETRY),
         doc: "How often and how fast a record that failed is tried again, in its place.",

@@ -48,6 +48,16 @@ pub(crate) enum SendFailure {
     BrokeDown(String),
 }
 
+impl SendFailure {
+    /// The broker's code, where it is the broker that refused.
+    pub(crate) fn code(&self) -> Option<i32> {
+        match self {
+            Self::Refused(error) => Some(error.code),
+            Self::NotCreated(_) | Self::TimedOut | Self::BrokeDown(_) => None,
+        }
+    }
+}
+
 /// One client and the thread that serves it, which ends when this is dropped.
 #[derive(Debug)]
 struct Live {

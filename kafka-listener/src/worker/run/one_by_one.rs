@@ -55,6 +55,10 @@ pub(super) async fn run(handler: &dyn Call, filters: bool, unit: Unit<'_>) -> Ru
                 if let Err(error) = outcome {
                     return RunEnd::Failed(error);
                 }
+                let replies = delivery.take_replies();
+                if !replies.is_empty() {
+                    return RunEnd::Reply(replies);
+                }
                 control.finish(record.offset);
             }
             Some(ack) => {

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use kafka_listener::__private::test_hooks;
 use kafka_listener::extract::{RawPayload, State};
 use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
-use kafka_listener::{Acknowledgment, ListenerRegistry, RecordMetadata, TopicPartition, kafka_listener, listener};
+use kafka_listener::{
+    Acknowledgment, ListenerRegistry, RecordMetadata, Reply, TopicPartition, kafka_listener, listener,
+};
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde::Deserialize;
 use support::event::{EventLog, Place, What, value_of};
@@ -31,6 +33,14 @@ async fn raw(payload: RawPayload, meta: RecordMetadata, State(work): State<Work>
 #[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
 async fn order(order: Order, meta: RecordMetadata, State(work): State<Work>) -> Result<(), ToldToFail> {
     work.handle(place(&meta), order.order_id).await
+}
+
+/// Replies with the record's value.
+#[kafka_listener(id = "member", topic = "${app.topic}", group_id = "${app.group}")]
+async fn replying(payload: RawPayload, meta: RecordMetadata, State(work): State<Work>) -> Result<Reply, ToldToFail> {
+    let value = value_of(payload.as_bytes());
+    work.handle(place(&meta), value.clone()).await?;
+    Ok(Reply::bytes(value))
 }
 
 /// Acknowledges at the end of its work.
@@ -91,6 +101,7 @@ pub(crate) async fn run(arguments: &MemberArguments, work: Work, events: Arc<Eve
         .register(match (arguments.acks, arguments.payload) {
             (Acks::Inside, _) => listener!(acknowledging),
             (Acks::Outside, _) => listener!(letting_out),
+            (Acks::Reply, _) => listener!(replying),
             (Acks::Return, Payload::Raw) => listener!(raw),
             (Acks::Return, Payload::Order) => listener!(order),
         })

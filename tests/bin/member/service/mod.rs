@@ -55,7 +55,8 @@ pub(crate) struct MemberArguments {
     /// What the handler takes.
     #[arg(long, value_enum, default_value_t = Payload::Raw)]
     pub(crate) payload: Payload,
-    /// What says that a record is done. All but `return` need a manual `listener.ack_mode`.
+    /// What says that a record is done. `inside` and `outside` need a manual `listener.ack_mode`, `reply` a
+    /// `listener.send_to`.
     #[arg(long, value_enum, default_value_t = Acks::Return)]
     pub(crate) acks: Acks,
     /// What runs the handlers.
@@ -81,6 +82,8 @@ pub(crate) enum Payload {
 pub(crate) enum Acks {
     /// The handler's return.
     Return,
+    /// The broker's answer to its reply: the value of the record.
+    Reply,
     /// An acknowledgement at its end.
     Inside,
     /// Acknowledgements that leave the handler and come up to 20 ms later, out of order.

@@ -1,0 +1,13 @@
+#![deny(warnings)]
+
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders", send_to = "invoices")]
+async fn handle(_order: Order) -> Vec<u8> {
+    Vec::new()
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+#![deny(warnings)]
+
+use kafka_listener::kafka_listener;
+
+#[derive(serde::Deserialize)]
+struct Order;
+
+#[kafka_listener(topic = "orders", send_to = "invoices")]
+async fn handle(_order: Order) {}
+
+fn main() {}
