@@ -2,6 +2,7 @@
 //! early, nothing is lost.
 
 mod faults;
+mod manual;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
