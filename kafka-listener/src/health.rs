@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Instant;
-use crate::container::{ConsumerPhase, ContainerState, KEPT_OUT, ListenerContainer};
+use crate::container::{ConsumerPhase, ContainerState, ListenerContainer, kept_out};
 
 /// A poll loop that has not turned for this long is not alive: it turns every 50 ms, also while it waits.
 const LONGEST_SILENCE: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ fn why_not_joined(container: &ListenerContainer) -> String {
     if let Some(stuck) = states.iter().find_map(|state| state.stuck.as_deref()) {
         format!("listener `{id}` has left its group: {stuck}")
     } else if states.iter().any(|state| state.is_kept_out) {
-        format!("listener `{id}` is not in its group yet: {KEPT_OUT}")
+        format!("listener `{id}` is not in its group yet: {}", kept_out(container.settings()))
     } else if container.settings().standalone.is_some() {
         format!("listener `{id}` has not found its partitions yet")
     } else {

@@ -24,6 +24,40 @@ async fn wait_for(read: &Read, topic: &str, records: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_that_match_are_read_whether_they_are_there_come_later_or_come_anew() {
+    check("classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_finds_the_same_topics_where_it_runs_the_group() {
+    check("consumer").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_only_the_broker_cannot_read_is_named_by_health() {
+    watch_log();
+    let prefix = unique("shop");
+    // POSIX knows references back, RE2 does not.
+    let listeners = ListenerRegistry::builder()
+        .environment(false)
+        .without_discovery()
+        .set("kafka.bootstrap_servers", broker().bootstrap_servers())
+        .set("listener.group_protocol", "consumer")
+        .set("listeners.by_pattern.topic_pattern", format!("^({prefix})-\\1"))
+        .set("app.prefix", prefix.as_str())
+        .register(listener!(by_pattern))
+        .state(Read::default())
+        .start()
+        .await
+        .unwrap();
+    let is_told = || async {
+        let ready = listeners.health().ready;
+        Ok(!ready.ok && ready.reasons.iter().any(|reason| reason.contains("topic_pattern") && reason.contains("RE2")))
+    };
+    eventually(SOON, "health names the pattern", is_told).await.unwrap();
+    listeners.shutdown().await.into_result().unwrap();
+}
+
+async fn check(protocol: &str) {
     watch_log();
     let (prefix, read) = (unique("shop"), Read::default());
     let [now, later, other] = [format!("{prefix}-orders"), format!("{prefix}-returns"), format!("not-{prefix}-orders")];
@@ -36,6 +70,7 @@ async fn topics_that_match_are_read_whether_they_are_there_come_later_or_come_an
         .without_discovery()
         .set("kafka.bootstrap_servers", broker().bootstrap_servers())
         .set("kafka.properties.topic.metadata.refresh.interval.ms", 1000)
+        .set("listener.group_protocol", protocol)
         .set("app.prefix", prefix.as_str())
         .register(listener!(by_pattern))
         .state(Read::clone(&read))

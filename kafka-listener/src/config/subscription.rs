@@ -8,6 +8,7 @@ use super::reader::{Read, Reader, Scope};
 use super::report::{Problem, shown};
 use super::settings::{InitialOffset, PartitionSelection, Place, Standalone};
 use super::value::Origin;
+use crate::kafka::pattern_fault;
 
 /// What is read, and the group that knows of it.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Subscription {
             let named = picked.iter().filter_map(|(topic, node, _)| Some((topic.clone()?, node.origin.clone())));
             legal_topics(named.collect(), reader)
         } else if has_pattern || (partitions.broken && !topics.is_set()) || pattern.broken {
-            check_pattern(&pattern, reader);
+            check_pattern(id, &pattern, reader);
             Vec::new()
         } else {
             named_topics(id, definition, topics, reader)
@@ -176,15 +177,19 @@ fn takes_the_place<T>(
     true
 }
 
-fn check_pattern(pattern: &Read<Option<String>>, reader: &mut Reader<'_>) {
-    if let Some(text) = pattern.value.as_ref().filter(|text| !text.starts_with('^')) {
-        reader.report.add(
-            Problem::new(&pattern.origin, format!("`{}` in `topic_pattern` does not begin with `^`", shown(text)))
-                .help(
-                    "`^orders-.*` matches names that begin with `orders-`, `^.*-orders$` those that end with `-orders`",
-                ),
-        );
-    }
+fn check_pattern(id: &str, pattern: &Read<Option<String>>, reader: &mut Reader<'_>) {
+    const EXAMPLES: &str =
+        "`^orders-.*` matches names that begin with `orders-`, `^.*-orders$` those that end with `-orders`";
+    let Some(text) = &pattern.value else { return };
+    let problem = if !text.starts_with('^') {
+        Problem::new(&pattern.origin, format!("`{}` in `topic_pattern` does not begin with `^`", shown(text)))
+    } else if let Some(fault) = pattern_fault(text) {
+        let what = format!("`{}` in `topic_pattern` of `{id}` is no regular expression: {fault}", shown(text));
+        Problem::new(&pattern.origin, what).help("POSIX extended regular expressions are taken")
+    } else {
+        return;
+    };
+    reader.report.add(problem.help(EXAMPLES));
 }
 
 fn named_topics(

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::clock::Instant;
 use crate::commit::{CommitOutcome, FinalOutcome};
+use crate::config::ListenerSettings;
 use crate::kafka::SeekCommand;
 use crate::kafka::waker::Waker;
 use crate::record::TopicPartition;
@@ -117,8 +118,18 @@ impl StopRequest {
     }
 }
 
-/// What to do where a broker that can be reached does not let a member of `group_protocol = "consumer"` in.
-pub(crate) const KEPT_OUT: &str = "the broker does not take over a group whose classic members deal out their \
+/// What to do where a broker that can be reached does not let a member of `group_protocol = "consumer"` in. The client
+/// does not tell what the broker said, so a pattern that it may have refused is named beside the rest.
+pub(crate) fn kept_out(settings: &ListenerSettings) -> String {
+    let pattern = settings.topic_pattern.as_ref().map(|pattern| {
+        format!(
+            "the broker may refuse `topic_pattern = \"{pattern}\"`, which it reads as RE2, without references back; or "
+        )
+    });
+    pattern.unwrap_or_default() + KEPT_OUT
+}
+
+const KEPT_OUT: &str = "the broker does not take over a group whose classic members deal out their \
     partitions with `partition_assignment_strategy = \"cooperative-sticky\"`; let them use `\"range\"` or \
     `\"roundrobin\"`, or stop them first";
 

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, KEPT_OUT, Pauses, Step, StopRequest};
+pub(crate) use consumer::{Consumer, ConsumerPhase, ConsumerState, Ending, Pauses, Step, StopRequest, kept_out};
 pub use control::PauseOutcome;
 
 use crate::clock::Instant;

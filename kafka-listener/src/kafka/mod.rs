@@ -24,6 +24,7 @@ mod sweep;
 mod until;
 pub(crate) mod waker;
 
+pub(crate) use ffi::pattern_fault;
 pub(crate) use poll_loop::ConsumerParts;
 pub(crate) use producer::{ProducerEngine, SendFailure};
 pub(crate) use reaper::unclosed_clients;

@@ -121,6 +121,7 @@ impl PollLoop {
     }
 
     fn take_seek(&mut self, SeekCommand { assignment, goal, answer }: SeekCommand) {
+        let commits = self.commits_offsets();
         let held = |partition: &&mut super::partition::Partition| Arc::ptr_eq(partition.queue.ready(), &assignment);
         let Some(partition) = self.partitions.iter_mut().find(held) else { return };
         if answer.is_closed() {
@@ -128,6 +129,8 @@ impl PollLoop {
             return;
         }
         let now = Instant::now();
+        // Nothing is said to be committed where nothing ever is.
+        let goal = Goal { commits: goal.commits && commits, ..goal };
         let seek = match partition.seek.take() {
             Some(PendingSeek { mut seek, answer, .. }) => {
                 if let Some(answer) = answer {

@@ -7,7 +7,7 @@ use super::partition::Partition;
 use super::poll_loop::PollLoop;
 use crate::clock::Instant;
 use crate::config::{GroupProtocol, OnStuck};
-use crate::container::{ConsumerPhase, ConsumerState, KEPT_OUT};
+use crate::container::{ConsumerPhase, ConsumerState, kept_out};
 use crate::worker::{Load, PartitionControl, gate, number};
 
 /// How long after `revoke_timeout` a rebalance counts as over. A cooperative one gives a new member nothing at first,
@@ -164,7 +164,7 @@ impl PollLoop {
         }
         self.parts.consumer.update(|state| state.is_kept_out = true);
         tracing::warn!(listener = %self.parts.listener.id, group = %self.parts.listener.group_id,
-            consumer = self.parts.consumer.index, "not in the group yet: {KEPT_OUT}");
+            consumer = self.parts.consumer.index, "not in the group yet: {}", kept_out(&self.parts.settings));
     }
 
     /// Says once, when a rebalance is over, who has nothing to do: consumers without a partition, and slots that no

@@ -15,7 +15,7 @@ pub enum SeekOutcome {
         /// Offsets from the first record that was not done to the target, where that lies ahead; markers of transactions
         /// and compacted records count.
         skipped: u64,
-        /// What became of the commit of the target, where the call asks for one. A target that is not committed is read
+        /// What became of the commit of the target, where the call asks for one and the listener commits. A target that is not committed is read
         /// all the same; what is finished there is committed in its turn.
         commit: Option<CommitOutcome>,
     },

@@ -1,6 +1,7 @@
 //! When a listener with `until = "end"` completes, when it does not, and what it says then.
 
 use kafka_listener::extract::State;
+use kafka_listener::rebalance::{Partitions, RebalanceListener, StartOffset};
 use kafka_listener::{ContainerState, ListenerRegistry, Outcome, Phase, RecordMetadata, kafka_listener, listener};
 use support::{Record, broker, eventually, unique};
 
@@ -74,6 +75,39 @@ async fn records_that_come_after_the_start_are_not_read() {
     tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
     assert_eq!(listeners.container("careful").unwrap().state(), ContainerState::Completed);
     assert_eq!((diary.begun(0), diary.begun(1)), (vec![0, 1], vec![]));
+}
+
+/// Writes records when the ends are known and nothing is read yet.
+struct LateRecords;
+
+#[async_trait::async_trait]
+impl RebalanceListener for LateRecords {
+    async fn on_partitions_assigned(&self, assigned: Partitions) -> Vec<StartOffset> {
+        let late = assigned.partitions.iter().flat_map(|partition| {
+            let to = |n| Record::to(partition.topic()).partition(partition.partition()).payload(format!("{n}"));
+            (20..40).map(to)
+        });
+        broker().produce_all(late.collect::<Vec<_>>()).await.unwrap();
+        Vec::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_spans_the_end_is_cut_there() {
+    // What is there and what comes later is fetched in one response, and drained in one batch.
+    let topic = topic(&[1, 2, 3, 11]).await;
+    let (diary, latch) = (Diary::default(), Latch::closed());
+    let builder = careful_reader(&topic, &diary, &latch).rebalance_listener(LateRecords);
+    let listeners = builder.start().await.unwrap();
+    tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
+    assert_eq!(listeners.container("careful").unwrap().state(), ContainerState::Completed);
+    assert_eq!((diary.begun(0), diary.begun(1)), (vec![0, 1, 2], vec![0]));
+    let ends = broker().end_offsets(&topic).await.unwrap();
+    assert_eq!(
+        ends.into_values().collect::<Vec<_>>(),
+        [23, 21],
+        "the late records were there before anything was read"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod commits;
 mod completion;
 mod order;
+mod seek;
 mod starts;
 mod tails;
 

@@ -20,7 +20,42 @@ async fn check(topic: String) -> Shelf {
     assert_eq!(report.listeners[0].outcome, Outcome::Completed);
     report.into_result().unwrap();
     shelf.check_whole(&topic).await;
+    check_commits(&topic, &shelf).await;
     shelf
+}
+
+/// With commits the same is read, and the second time nothing, whatever the tail is.
+async fn check_commits(topic: &str, plain: &Shelf) {
+    let group = unique("group");
+    for expected in [plain.places(), Vec::new()] {
+        let shelf = Shelf::default();
+        let builder = reader(topic, &shelf).set("listener.group_id", group.as_str()).set("listener.commit", true);
+        let listeners = builder.set("listener.until", "end").start().await.unwrap();
+        tokio::time::timeout(SOON, listeners.stopped()).await.unwrap();
+        let container = listeners.container("reader").unwrap();
+        assert_eq!(container.state(), ContainerState::Completed, "{:?}", container.failure());
+        assert_eq!(shelf.places(), expected);
+        listeners.shutdown().await.into_result().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_holes_of_compaction_and_of_aborted_transactions_that_goes_on() {
+    let topic = topic().await;
+    let shelf = Shelf::default();
+    let listeners = reader(&topic, &shelf).start().await.unwrap();
+    for round in 0..3 {
+        broker().produce(price(&topic, "a", round)).await.unwrap();
+        let transaction = broker().transaction().await.unwrap();
+        transaction.produce(price(&topic, "b", round)).await.unwrap();
+        if round == 1 { transaction.commit().await.unwrap() } else { transaction.abort().await.unwrap() }
+    }
+    broker().produce(price(&topic, "z", 9)).await.unwrap();
+    shelf.wait_for(5).await;
+    shelf.check_whole(&topic).await;
+    let status = listeners.container("reader").unwrap().status();
+    assert_eq!(status.partitions[0].lag, Some(0), "{status}");
+    listeners.shutdown().await.into_result().unwrap();
 }
 
 async fn topic() -> String {

@@ -119,6 +119,8 @@ fn what_does_not_go_together_is_refused_with_its_place() {
         (&[topic, all], "[listeners.a]\nretry_topics.delays = ['1s']"),
         (&[topic, all, ("until", Str("beginning"))], ""),
         (&[("topic_pattern", Str("orders.*")), group], ""),
+        (&[("topic_pattern", Str("^(orders|returns")), group], "[listeners.a]\nuntil_timeout = '5m'"),
+        (&[group], "[listeners.a]\ntopic_pattern = '^[orders'"),
         (&[("topic_pattern", Str("^orders")), topic, group], ""),
         (&[("topic_pattern", Str("^orders")), all], ""),
         (&[("topic_pattern", Str("^orders")), group], "[listeners.a]\non_failure = 'dead_letter'"),

@@ -16,13 +16,23 @@ impl Configuration {
 
     /// Sets one property. The error names it and never shows the value, which may be a secret.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), KafkaError> {
-        let refused = |text: String| KafkaError { code: 0, text };
+        let refused = |text: String| Err(KafkaError { code: 0, text });
+        if name.contains('\0') || value.contains('\0') {
+            return refused(format!("property `{}` holds a NUL character", name.escape_default()));
+        }
+        let Some(said) = self.set_plainly(name, value) else { return Ok(()) };
+        let reason = reason(&said, value).map(|reason| format!(": {reason}")).unwrap_or_default();
+        refused(format!("librdkafka refuses property `{name}`{reason}"))
+    }
+
+    /// The same for a value that is no secret. What librdkafka says against it, if anything; it may quote the value.
+    pub(super) fn set_plainly(&mut self, name: &str, value: &str) -> Option<String> {
         let (Ok(native_name), Ok(native_value)) = (CString::new(name), CString::new(value)) else {
-            return Err(refused(format!("property `{}` holds a NUL character", name.escape_default())));
+            return Some("it holds a NUL character".to_owned());
         };
         let mut text = [0 as c_char; 512];
         // SAFETY: the configuration is live, all pointers live through the call, and `text` has the length given.
-        let said = unsafe {
+        unsafe {
             let outcome = sys::rd_kafka_conf_set(
                 self.0,
                 native_name.as_ptr(),
@@ -30,13 +40,8 @@ impl Configuration {
                 text.as_mut_ptr(),
                 text.len(),
             );
-            if outcome == sys::CONF_OK {
-                return Ok(());
-            }
-            owned(text.as_ptr())
-        };
-        let reason = reason(&said, value).map(|reason| format!(": {reason}")).unwrap_or_default();
-        Err(refused(format!("librdkafka refuses property `{name}`{reason}")))
+            (outcome != sys::CONF_OK).then(|| owned(text.as_ptr()))
+        }
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::Conf {

@@ -15,6 +15,7 @@ mod leaving;
 mod list;
 mod offsets;
 mod own;
+mod pattern;
 mod producer;
 mod queue;
 mod sys;
@@ -26,6 +27,7 @@ pub(crate) use drain::{Drained, PartitionError, Scratch};
 pub(crate) use event::{Event, RebalanceKind, RebalancePartitions};
 pub(crate) use list::PartitionOffset;
 pub(crate) use offsets::{OffsetOf, OffsetsAnswer};
+pub(crate) use pattern::pattern_fault;
 pub(crate) use producer::{Delivery, Enqueued, Outgoing, ProducerClient};
 pub(crate) use queue::{Queue, Ready};
 

@@ -5,6 +5,7 @@
 mod closing;
 mod commits;
 mod groups;
+mod patterns;
 mod producing;
 mod properties;
 mod queues;
