@@ -110,9 +110,11 @@ impl CommitCoordinator {
             self.generation_over_since = None;
             return false;
         }
-        let since = *self.generation_over_since.get_or_insert(now);
-        // Counted to the sending: the answer may have waited behind a join for as long as the slowest member takes.
-        !self.rebalancing && sent_at.saturating_since(since) >= self.policy.generation_grace
+        let since = self.generation_over_since.get_or_insert(now);
+        let is_over = !self.rebalancing && sent_at.saturating_since(*since) >= self.policy.generation_grace;
+        // The time that an answer takes does not count: it may wait behind a join for as long as the slowest member takes.
+        *since = now.min(*since + now.saturating_since(sent_at));
+        is_over
     }
 }
 

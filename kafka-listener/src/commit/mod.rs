@@ -134,7 +134,7 @@ pub(crate) struct CommitCoordinator {
     finished_since_asked: u64,
     held_until: Option<Instant>,
     rebalancing: bool,
-    /// Since when every answer has been `ILLEGAL_GENERATION`.
+    /// Since when every answer has been `ILLEGAL_GENERATION`, moved on by the time that answers took.
     generation_over_since: Option<Instant>,
     membership: Membership,
 }
@@ -263,6 +263,8 @@ impl CommitCoordinator {
     /// The process may have been away for longer than its membership lasts: the next request goes out at once and
     /// covers every partition, new work or not.
     pub(crate) fn doubt_membership(&mut self) {
+        // The client has slept as well, and may not have heard of a rebalance.
+        self.generation_over_since = None;
         self.membership = Membership::Doubted { since: self.last_serial, refused: 0, not_before: None };
     }
 

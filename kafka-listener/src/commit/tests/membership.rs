@@ -66,3 +66,15 @@ fn a_refused_partition_does_not_keep_the_membership_in_doubt() {
     }
     panic!("the good partition was not asked about");
 }
+
+#[test]
+fn what_was_refused_before_the_process_slept_does_not_end_the_grace() {
+    let mut bench = Bench::batch();
+    let before = bench.done(0, 20).sends(&[(0, 20)]);
+    bench.answer(before, &Err(code::ILLEGAL_GENERATION));
+    // The client has slept as well, and hears only now of the rebalance that refused the commit.
+    bench.wait(60_000).commits.doubt_membership();
+    let after = bench.sends(&[(0, 20), (1, 10)]);
+    let events = bench.answer(after, &Err(code::ILLEGAL_GENERATION));
+    assert!(events.iter().all(|event| matches!(event, CommitEvent::Retrying { .. })), "{events:?}");
+}
