@@ -39,7 +39,7 @@ impl CommitCoordinator {
     }
 
     /// Begins an epoch of a partition that is read from somewhere else. Where `commits` says so, `start` is committed, at
-    /// once and whatever the mode says; else what the last epoch has left, unless it lies ahead.
+    /// once and whatever the mode says; else what the last epoch has left, up to there.
     pub(crate) fn reposition(
         &mut self,
         topic_partition: &TopicPartition,
@@ -51,7 +51,9 @@ impl CommitCoordinator {
         else {
             return;
         };
-        let left = partition.watermark.filter(|watermark| partition.is_behind() && start >= Some(*watermark));
+        // Where the last epoch was further, what it has left ends at the new start: the rest is read again.
+        let left = partition.watermark.zip(start).map(|(watermark, start)| watermark.min(start));
+        let left = left.filter(|left| partition.is_behind() && Some(*left) > partition.acknowledged);
         let mut next = Partition::new(epoch, None);
         next.fenced = partition.fenced;
         next.watermark = if commits { start } else { left };

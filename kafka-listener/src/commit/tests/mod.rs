@@ -3,6 +3,7 @@
 mod final_commits;
 mod late_copies;
 mod membership;
+mod reposition;
 
 use super::*;
 
