@@ -223,8 +223,12 @@ impl Broker {
                 self.generation += 1;
                 self.state = GroupState::Completing { until: now + rng.millis(0..40) };
                 self.share_out(rng);
+                ledger.note(now, || format!("generation {} shares out {:?}", self.generation, self.target));
             }
-            GroupState::Completing { until } if until <= now => self.state = GroupState::Stable,
+            GroupState::Completing { until } if until <= now => {
+                self.state = GroupState::Stable;
+                ledger.note(now, || format!("generation {} is stable", self.generation));
+            }
             GroupState::Stable => return Ok(()),
             _ => {}
         }

@@ -11,8 +11,8 @@ mod rng;
 
 use std::time::Duration;
 
-use broker::Broker;
-use ledger::{Anomaly, Checked, Ledger, broken};
+use broker::{Broker, GroupState};
+use ledger::{Anomaly, Checked, Ledger, Verdict, broken};
 use member::{Member, Surroundings, any_goal};
 use rng::Rng;
 
@@ -296,6 +296,7 @@ impl World {
     /// Ends all faults.
     fn heal(&mut self) -> Checked {
         self.healed = true;
+        self.ledger.note(self.now, || "all is well from now on".to_owned());
         self.broker.refused = None;
         if self.members.is_empty() {
             self.birth();
@@ -334,7 +335,9 @@ impl World {
         }
         let mut stopping = false;
         while !self.members.is_empty() {
-            if !stopping && self.members.iter().all(Member::is_working) {
+            // What a rebalance holds up until the budget of a stop is spent is repeated, and said to be.
+            let is_calm = self.broker.state == GroupState::Stable && self.members.iter().all(Member::is_working);
+            if !stopping && is_calm {
                 stopping = true;
                 for member in &mut self.members {
                     member.stop(&mut surroundings!(self));
@@ -370,6 +373,8 @@ impl World {
     }
 }
 
+/// Further seeds that break a promise show whether they have one cause.
+const MOST_TOLD: usize = 50;
 /// Seeds of each share; the shares run beside each other.
 const SEEDS: u64 = 1_000;
 
@@ -377,17 +382,20 @@ fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))
 }
 
-/// Runs `SIMULATION_SEEDS` seeds from `first` on, or the one of `SIMULATION_SEED` in their place.
+/// Runs `SIMULATION_SEEDS` seeds from `first` on, or the one of `SIMULATION_SEED` in their place. Tells which of them break
+/// a promise, and the history of the first.
 #[track_caller]
 fn check_seeds(first: u64) {
     let replayed = number_from_environment("SIMULATION_SEED");
     let seeds = number_from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    for seed in replayed.map_or(first..first + seeds, |seed| seed..seed + 1) {
-        let mut world = World::new(seed, Bug::None, replayed.is_some());
-        if let Err(verdict) = world.run() {
-            panic!("SIMULATION_SEED={seed} breaks a promise: {verdict}\n{}", world.ledger.last_notes());
-        }
-    }
+    let seeds = replayed.map_or(first..first + seeds, |seed| seed..seed + 1);
+    let broken_by = |seed: u64| Some((seed, World::new(seed, Bug::None, false).run().err()?));
+    let convicted: Vec<_> = seeds.filter_map(broken_by).take(MOST_TOLD).collect();
+    let Some(&(seed, _)) = convicted.first() else { return };
+    let mut world = World::new(seed, Bug::None, true);
+    world.run().unwrap_err();
+    let told = |(seed, verdict): &(u64, Verdict)| format!("SIMULATION_SEED={seed} breaks a promise: {verdict}");
+    panic!("{}\n{}", world.ledger.last_notes(), convicted.iter().map(told).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

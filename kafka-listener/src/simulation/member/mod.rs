@@ -177,6 +177,7 @@ impl Member {
         if self.frozen_until.take().is_some() {
             self.drowsy = true;
             self.woke = world.now;
+            world.ledger.note(world.now, || format!("member {} wakes up after {gap:?}", self.id));
         }
         if gap > world.scenario.session_timeout / 3 && world.scenario.bug != Bug::NoFence {
             self.coordinator.doubt_membership();
@@ -211,6 +212,7 @@ impl Member {
                 .ended(assigned.id, End::Died { acknowledged, at: world.now, stable_since: world.broker.stable_since });
         }
         world.ledger.process_ended(self.process);
+        world.ledger.note(world.now, || format!("member {} dies", self.id));
         self.stage = Stage::Gone;
     }
 
@@ -220,11 +222,13 @@ impl Member {
             let acknowledged = self.coordinator.acknowledged(&world.broker.topic_partitions[*partition]);
             world.ledger.kicked(assigned.id, acknowledged.map(CommitOffset::get));
         }
+        world.ledger.note(world.now, || format!("member {} is put out of the group", self.id));
         world.broker.leave(self.id);
     }
 
     /// Begins a graceful stop.
     pub(super) fn stop(&mut self, world: &mut Surroundings<'_>) {
+        world.ledger.note(world.now, || format!("member {} is stopped", self.id));
         let all = self.partitions.keys().copied().collect();
         self.begin_revoke(all, Interrupt::Stop, Then::Leave, world);
     }

@@ -140,7 +140,9 @@ impl Member {
                 return broken(Anomaly::CommitAfterEnd, format!("{topic_partition} in epoch {epoch}"));
             };
             world.ledger.commit_sent(assigned.id, offset.get())?;
-            if world.broker.logs[partition].incarnation == assigned.incarnation {
+            // What somebody has open whom the group has left behind is the next owner's business.
+            let is_of_the_group = world.broker.members.contains_key(&self.id);
+            if is_of_the_group && world.broker.logs[partition].incarnation == assigned.incarnation {
                 world.ledger.nothing_open(partition, assigned.incarnation, assigned.start, offset.get())?;
             }
             offsets.push((partition, offset.get(), assigned.incarnation));

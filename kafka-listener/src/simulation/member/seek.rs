@@ -94,7 +94,7 @@ impl Member {
                     let from = pending.from;
                     assigned.seek = None;
                     world.ledger.note(world.now, || format!("member {} partition {partition}: {outcome}", self.id));
-                    return Self::check_answer(partition, outcome, from, world);
+                    return self.check_answer(partition, outcome, from, world);
                 }
             }
         }
@@ -151,6 +151,7 @@ impl Member {
 
     /// What was asked to be committed is, and has to be handled again.
     fn check_answer(
+        &self,
         partition: usize,
         outcome: SeekOutcome,
         from: Option<(i64, u32)>,
@@ -162,6 +163,10 @@ impl Member {
         let Some((from, incarnation)) = from else { return Ok(()) };
         let log = &world.broker.logs[partition];
         if log.incarnation != incarnation {
+            return Ok(());
+        }
+        if !world.broker.members.contains_key(&self.id) {
+            // The answer waited until it woke up, and another member has gone on since.
             return Ok(());
         }
         if world.scenario.bug == Bug::None && world.broker.committed[partition] != Some(offset) {

@@ -177,7 +177,13 @@ impl Member {
             match OffsetJump::judge(assigned.tracker.expected(), offset, Some(log.start)) {
                 // Whether the log is still the same must be looked at when nothing may be fed, too: commits of a
                 // recreated topic may never get through before a new epoch has begun.
-                OffsetJump::Contiguous | OffsetJump::Gap | OffsetJump::LostToRetention { .. } if looks_only => break,
+                OffsetJump::Contiguous | OffsetJump::Gap | OffsetJump::LostToRetention { .. } if looks_only => {
+                    if !assigned.has_started {
+                        // An epoch that has read nothing belongs to the log that it would read.
+                        assigned.incarnation = log.incarnation;
+                    }
+                    break;
+                }
                 OffsetJump::Contiguous | OffsetJump::Gap => {}
                 OffsetJump::LostToRetention { from, to } => {
                     world.ledger.reported_lost(partition, log.incarnation, from, to);
