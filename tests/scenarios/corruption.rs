@@ -29,21 +29,24 @@ async fn damaged(batches: &[usize]) -> (Cluster, Ground) {
     let cluster = Cluster::start(1).await.unwrap();
     let ground = Ground { topic: unique("orders"), group: unique("group") };
     cluster.create_topic(&ground.topic, 2).await.unwrap();
-    let (config, topic) = (cluster.client_config(), ground.topic.clone());
-    tokio::task::spawn_blocking(move || produce_batches(config, &topic)).await.unwrap();
-
-    let folder = cluster.data_directory(1).unwrap().join(format!("{}-0", ground.topic));
-    flip_a_byte_in(&folder.join("00000000000000000000.log"), batches);
+    damage(&cluster, &ground.topic, BATCHES, batches).await;
     (cluster, ground)
 }
 
+async fn damage(cluster: &Cluster, topic: &str, count: usize, batches: &[usize]) {
+    let (config, name) = (cluster.client_config(), topic.to_owned());
+    tokio::task::spawn_blocking(move || produce_batches(config, &name, count)).await.unwrap();
+    let folder = cluster.data_directory(1).unwrap().join(format!("{topic}-0"));
+    flip_a_byte_in(&folder.join("00000000000000000000.log"), count, batches);
+}
+
 /// Produces so that each batch is a batch on the disk too: nothing leaves before the flush.
-fn produce_batches(mut config: ClientConfig, topic: &str) {
+fn produce_batches(mut config: ClientConfig, topic: &str, count: usize) {
     let producer: BaseProducer =
         config.set("linger.ms", "60000").set("delivery.timeout.ms", "120000").create().unwrap();
-    for batch in 0..2 * BATCHES {
+    for batch in 0..2 * count {
         for _ in 0..RECORDS_PER_BATCH {
-            let partition = i32::from(batch >= BATCHES);
+            let partition = i32::from(batch >= count);
             producer.send::<(), str>(BaseRecord::to(topic).partition(partition).payload("{}")).unwrap();
         }
         producer.flush(SOON).unwrap();
@@ -51,7 +54,7 @@ fn produce_batches(mut config: ClientConfig, topic: &str) {
 }
 
 /// Under the broker's feet: it sends what the file has and leaves the checksum to the reader.
-fn flip_a_byte_in(segment: &Path, damaged: &[usize]) {
+fn flip_a_byte_in(segment: &Path, count: usize, damaged: &[usize]) {
     const HEADER: usize = 61;
     let file = File::options().read(true).write(true).open(segment).unwrap();
     let log = fs::read(segment).unwrap();
@@ -67,7 +70,7 @@ fn flip_a_byte_in(segment: &Path, damaged: &[usize]) {
         at += length;
         batches += 1;
     }
-    assert_eq!(batches, BATCHES);
+    assert_eq!(batches, count);
 }
 
 async fn held_at(listeners: &ListenerRegistry, offset: i64) {
@@ -134,4 +137,24 @@ async fn damaged_batches_are_skipped_exactly_where_the_policy_says_so() {
     assert_eq!(diary.begun(0), (0..40).chain(60..90).chain([100]).collect::<Vec<_>>());
     diary.check_each_once_in_order(1, 100);
     assert_eq!((status.handled, status.failed, status.skipped), (71 + 100, 0, 30));
+}
+
+/// Behind the damage librdkafka may ask for an offset that it takes out of what is damaged, and the broker's refusal may come
+/// when reading goes on elsewhere already. That is a matter of luck, so there is much damage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_that_librdkafka_reads_out_of_the_damage_moves_nothing() {
+    const MANY: usize = 40;
+    let cluster = Cluster::start(1).await.unwrap();
+    let ground = Ground { topic: unique("orders"), group: unique("group") };
+    cluster.create_topic(&ground.topic, 2).await.unwrap();
+    damage(&cluster, &ground.topic, MANY, &(1..MANY).step_by(2).collect::<Vec<_>>()).await;
+    let diary = Diary::default();
+    let builder = ground.registry_on(&cluster).register(listener!(reader)).state(diary.clone());
+    let listeners = builder.set("listener.on_corrupt", "skip").start().await.unwrap();
+
+    cluster.wait_for_commits_to_end(&ground.group, &ground.topic, SOON).await.unwrap();
+    listeners.shutdown().await.into_result().unwrap();
+    let readable = (0..MANY).step_by(2).map(|batch| i64::try_from(batch * RECORDS_PER_BATCH).unwrap());
+    assert_eq!(diary.begun(0), readable.flat_map(|first| first..first + 10).collect::<Vec<_>>());
+    assert_eq!(listeners.status().listeners[0].skipped, 10 * MANY as u64 / 2);
 }

@@ -147,15 +147,11 @@ impl Group {
     ) -> Vec<(String, SecretString)> {
         let mut all: BTreeMap<String, String> = BUILT_IN.iter().map(|(name, value)| own(name, *value)).collect();
         all.extend(cluster.typed().clone());
-        let reset = match self.auto_offset_reset {
-            AutoOffsetReset::Earliest => "earliest",
-            AutoOffsetReset::Latest => "latest",
-            // The framework finds the offset itself, so librdkafka has to tell that there is none.
-            AutoOffsetReset::Error | AutoOffsetReset::ByDuration(_) => "error",
-        };
         all.extend([
             own("group.id", group_id),
-            own("auto.offset.reset", reset),
+            // What becomes of an offset that is not there is decided here, so librdkafka has to tell of it: its own reset
+            // takes the place of a later seek, and behind a damaged batch it asks for offsets that nobody meant.
+            own("auto.offset.reset", "error"),
             own("isolation.level", self.isolation_level),
             own("max.poll.interval.ms", self.max_poll_interval.value.as_millis().to_string()),
             own("fetch.min.bytes", self.fetch_min_bytes.to_string()),

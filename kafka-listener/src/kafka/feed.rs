@@ -3,7 +3,7 @@
 use super::ffi::{Drained, PartitionError};
 use super::partition::{Reading, Room};
 use super::poll_loop::PollLoop;
-use super::supervise::is_unreadable;
+use super::supervise::{code, is_unreadable};
 use crate::clock::Instant;
 use crate::offset_jump::OffsetJump;
 use crate::offset_tracker::{CommitOffset, next_offset_after};
@@ -24,7 +24,7 @@ impl PollLoop {
         let mut index = 0;
         while index < self.partitions.len() {
             let partition = &self.partitions[index];
-            if (partition.queue.ready().take() || sweep) && partition.may_be_fed() {
+            if (partition.queue.ready().take() || sweep) && partition.may_be_fed() && !self.is_to_restart(partition) {
                 more |= self.feed_one(index);
             }
             index += 1;
@@ -63,12 +63,19 @@ impl PollLoop {
         let Drained { batch, error, behind_error, .. } = drained;
         if let Reading::Searching(search) = self.partitions[index].reading {
             let record = batch.records.first().map(|record| record.offset);
-            match error {
-                // Says nothing about the records: the same offset is tried again.
-                Some(error) if record.is_none() && !is_unreadable(&error) => self.seek(index, search.tried()),
-                error => self.searched(index, search, record, error.as_ref()),
+            if record.is_none_or(|record| record >= search.tried()) {
+                match error {
+                    Some(error) if record.is_none() && error.error.code == code::AUTO_OFFSET_RESET => {
+                        self.reset_offset(index, &error);
+                    }
+                    // Says nothing about the records: the same offset is tried again.
+                    Some(error) if record.is_none() && !is_unreadable(&error) => self.seek(index, search.tried()),
+                    error => self.searched(index, search, record, error.as_ref()),
+                }
+                return;
             }
-            return;
+            // The log is another one now, as is found out below.
+            self.partitions[index].reading = Reading::On;
         }
         if !batch.records.is_empty() {
             self.hand_over_records(index, batch);
@@ -163,6 +170,8 @@ impl PollLoop {
             tracing::debug!(listener = %self.parts.listener.id, %topic_partition, offset, %error,
                 "seek refused: the partition is assigned anew within our own assignment");
             self.restart(topic_partition.clone(), offset);
+        } else {
+            self.forget_restart(index);
         }
         self.partitions[index].queue.ready().mark_quietly();
     }

@@ -8,6 +8,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::ffi::{PartitionError, PartitionOffset};
+use super::partition::{Partition, Reading};
 use super::poll_loop::PollLoop;
 use super::revoke::{HookKind, Serve};
 use crate::clock::Instant;
@@ -257,24 +258,63 @@ impl PollLoop {
         }
     }
 
-    /// There is no offset to read from: none committed, or the one we had is gone.
+    /// librdkafka has stopped reading: there is no offset to read from, or nothing at the one that it asked for.
     pub(super) fn reset_offset(&mut self, index: usize, error: &PartitionError) {
-        let topic_partition = self.partitions[index].topic_partition.clone();
-        match self.parts.settings.auto_offset_reset {
+        let partition = &self.partitions[index];
+        let topic_partition = partition.topic_partition.clone();
+        let meant = match partition.reading {
+            Reading::Searching(search) => Some(search.tried()),
+            _ => partition.expected().map(CommitOffset::get),
+        };
+        if let Some(meant) = meant.filter(|meant| *meant != error.offset) {
+            // Behind a damaged batch, and behind the gap at the end of a log that has shrunk. If nothing is there either,
+            // that is told next.
+            tracing::debug!(listener = %self.parts.listener.id, %topic_partition, asked_for = error.offset, meant,
+                "librdkafka asked for an offset that was not meant");
+            self.restart(topic_partition, meant);
+            return;
+        }
+        let to = match self.parts.settings.auto_offset_reset {
+            AutoOffsetReset::Earliest => BEGINNING,
+            AutoOffsetReset::Latest => END,
             AutoOffsetReset::ByDuration(_) => {
                 self.ask_later(topic_partition, Question::ByDuration);
                 self.ask_again(Instant::now() + ASK_AGAIN_EVERY);
+                return;
             }
-            AutoOffsetReset::Error | AutoOffsetReset::Earliest | AutoOffsetReset::Latest => self.fail(format!(
-                "auto_offset_reset = \"error\": `{topic_partition}` cannot be read at offset {}: {}",
-                error.offset, error.error
-            )),
+            AutoOffsetReset::Error => {
+                self.fail(format!(
+                    "auto_offset_reset = \"error\": `{topic_partition}` cannot be read at offset {}: {}",
+                    error.offset, error.error
+                ));
+                return;
+            }
+        };
+        if meant.is_none() {
+            // What the group has committed may not be known yet.
+            self.ask_later(topic_partition, Question::Committed);
+            self.ask_again(Instant::now() + ASK_AGAIN_EVERY);
+            return;
         }
+        tracing::warn!(listener = %self.parts.listener.id, %topic_partition, offset = error.offset, error = %error.error,
+            auto_offset_reset = ?self.parts.settings.auto_offset_reset, "there is nothing at the offset to read from");
+        self.restart(topic_partition, to);
     }
 
     /// Has the partition read from `offset` by unassigning and assigning it within our own assignment, at the next turn.
     pub(super) fn restart(&mut self, topic_partition: TopicPartition, offset: i64) {
         self.restart_by(Restart { topic_partition, offset, if_unread: false });
+    }
+
+    /// A seek that was refused may be carried out all the same: what it brings is read once more after the restart.
+    pub(super) fn is_to_restart(&self, partition: &Partition) -> bool {
+        self.restarts.iter().any(|one| !one.if_unread && one.topic_partition == partition.topic_partition)
+    }
+
+    /// The partition is read from where it is to be read.
+    pub(super) fn forget_restart(&mut self, index: usize) {
+        let topic_partition = &self.partitions[index].topic_partition;
+        self.restarts.retain(|one| one.topic_partition != *topic_partition);
     }
 
     fn restart_by(&mut self, restart: Restart) {
