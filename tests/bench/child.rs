@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::subject::{Assignment, CONSUMING, Figures};
+use crate::protocol::{Assignment, CONSUMING, Figures};
+use crate::rivals;
 
 /// A subject gives up by itself after a minute; this is for one that cannot.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -28,11 +29,7 @@ pub(crate) async fn run_under(
     assignment: &Assignment,
     consuming: &Arc<AtomicBool>,
 ) -> anyhow::Result<Figures> {
-    let this = std::env::current_exe().context("find the bench's own binary")?.into_os_string();
-    let mut line = program.iter().chain([&this]);
-    let mut command = Command::new(line.next().expect("the line ends with this binary"));
-    command.args(line).args(assignment.to_arguments()?).stdout(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().context("start a subject")?;
+    let mut child = command(program, assignment)?.stdout(Stdio::piped()).spawn().context("start a subject")?;
     let mut lines = BufReader::new(child.stdout.take().context("read a subject")?).lines();
     let name = assignment.subject.name();
     let printed = async {
@@ -50,4 +47,13 @@ pub(crate) async fn run_under(
         tokio::time::timeout(DEADLINE, printed).await.with_context(|| format!("subject `{name}` does not end"))??;
     anyhow::ensure!(status.success(), "subject `{name}` failed: {status}");
     figures.with_context(|| format!("subject `{name}` printed no figures"))
+}
+
+/// The command of a subject, under another program where one is given.
+pub(crate) fn command(program: &[OsString], assignment: &Assignment) -> anyhow::Result<Command> {
+    let subject = rivals::program(assignment.subject)?;
+    let mut line = program.iter().chain(&subject);
+    let mut command = Command::new(line.next().context("a subject is a program")?);
+    command.args(line).args(assignment.to_arguments()?).stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
 }

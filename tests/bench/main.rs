@@ -6,8 +6,11 @@
 mod cases;
 mod child;
 mod measure;
+mod member;
 mod order;
+mod protocol;
 mod report;
+mod rivals;
 mod statistics;
 mod subject;
 mod topics;
@@ -16,9 +19,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cases::{Case, instructions, latency, throughput};
+use crate::cases::Case;
+use crate::protocol::{Assignment, Subject};
 use crate::report::Report;
-use crate::subject::{Assignment, Subject};
 
 #[global_allocator]
 static ALLOCATOR: measure::CountingAllocator = measure::CountingAllocator;
@@ -37,9 +40,12 @@ struct Arguments {
     /// Records per run; each case has its own default.
     #[arg(long)]
     records: Option<usize>,
-    /// Only these subjects; the hand-written loop always runs, as the measure of the others.
+    /// Only these subjects; the measure of the others always runs. Rivals run only where they are named.
     #[arg(long = "subject", value_enum)]
     subjects: Vec<Subject>,
+    /// Only settings whose name, as the table has it, contains this.
+    #[arg(long)]
+    setting: Option<String>,
     /// Only these topics, as `SIZExPARTITIONS`.
     #[arg(long = "topic", value_enum)]
     topics: Vec<topics::Shape>,
@@ -54,16 +60,22 @@ fn main() -> anyhow::Result<()> {
     let plan = cases::Plan {
         rounds: arguments.rounds.max(1),
         records: arguments.records,
-        subjects: or_all(arguments.subjects),
+        subjects: rivals::present(&arguments.subjects)?,
         shapes: or_all(arguments.topics),
+        setting: arguments.setting,
     };
     let mut report = Report::new(arguments.case, arguments.json.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.case {
-            Case::Throughput => throughput::run(&plan, &mut report).await,
-            Case::Latency => latency::run(&plan, &mut report).await,
-            Case::Instructions => instructions::run(&plan, &mut report).await,
+            Case::Throughput => cases::throughput::run(&plan, &mut report).await,
+            Case::Latency => cases::latency::run(&plan, &mut report).await,
+            Case::Instructions => cases::instructions::run(&plan, &mut report).await,
+            Case::WorkTime => cases::work_time::run(&plan, &mut report).await,
+            Case::FanOut => cases::fan_out::run(&plan, &mut report).await,
+            Case::Memory => cases::memory::run(&plan, &mut report).await,
+            Case::Lifecycle => cases::lifecycle::run(&plan, &mut report).await,
+            Case::Rebalance => cases::rebalance::run(&plan, &mut report).await,
         }
     })
 }

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cases::Case;
+use crate::protocol::{Figures, Subject};
 use crate::statistics::{Better, Summary};
-use crate::subject::{Figures, SETTINGS, Subject};
+use crate::subject::SETTINGS;
 
 /// A figure that every run has.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +27,12 @@ pub(crate) struct Column {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) round: usize,
-    pub(crate) setting: &'static str,
+    pub(crate) setting: String,
     pub(crate) subject: Subject,
     /// One per column.
     pub(crate) values: Vec<f64>,
-    pub(crate) figures: Figures,
+    /// What a subject measured by itself.
+    pub(crate) figures: Option<Figures>,
 }
 
 /// Where the runs of a case go.
@@ -39,6 +41,8 @@ pub(crate) struct Report {
     case: Case,
     json: Option<File>,
     columns: &'static [Column],
+    /// By whom the others are measured.
+    measure: Subject,
     runs: Vec<Run>,
 }
 
@@ -50,12 +54,13 @@ impl Report {
                 file.with_context(|| format!("open `{}`", path.display()))
             })
             .transpose()?;
-        Ok(Self { case, json, columns: &[], runs: Vec::new() })
+        Ok(Self { case, json, columns: &[], measure: Subject::Loop, runs: Vec::new() })
     }
 
     /// Prints on what is measured.
-    pub(crate) fn begin(&mut self, columns: &'static [Column]) -> anyhow::Result<()> {
+    pub(crate) fn begin(&mut self, columns: &'static [Column], measure: Subject) -> anyhow::Result<()> {
         self.columns = columns;
+        self.measure = measure;
         let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
         let processors = thread::available_parallelism().map_or(0, usize::from);
         let machine = format!("{processors} × {}, {}", described("/proc/cpuinfo", "model name"), kernel());
@@ -77,15 +82,16 @@ impl Report {
         Ok(())
     }
 
-    /// Prints the table of `setting` and writes its runs, each with its ratio to the hand-written loop of its round.
-    pub(crate) fn summarize(&mut self, setting: &'static str) -> anyhow::Result<()> {
+    /// Prints the table of `setting` and writes its runs, each with its ratio to the measure of its round.
+    pub(crate) fn summarize(&mut self, setting: &str) -> anyhow::Result<()> {
+        let ratio = format!("ratio_to_{}", self.measure.name());
         for run in self.runs.iter().filter(|run| run.setting == setting) {
             let named = |values: Vec<f64>| -> BTreeMap<&str, f64> {
                 self.columns.iter().map(|column| column.name).zip(values).collect()
             };
             self.write(&json!({
                 "case": self.case.name(), "setting": setting, "subject": run.subject.name(), "round": run.round + 1,
-                "values": named(run.values.clone()), "ratio_to_loop": named(self.ratios(run)), "figures": run.figures,
+                "values": named(run.values.clone()), ratio.as_str(): named(self.ratios(run)), "figures": run.figures,
             }))?;
         }
         print(&format!("\n| {setting} | {} |", self.heads().join(" | ")))?;
@@ -128,10 +134,10 @@ impl Report {
         Some(Cell { best, median, spread, ratio: Summary::of(&ratios, better)?.median })
     }
 
-    /// Each value by the hand-written loop's in the same round and setting.
+    /// Each value by the measure's in the same round and setting.
     fn ratios(&self, run: &Run) -> Vec<f64> {
         let same = |other: &&Run| other.round == run.round && other.setting == run.setting;
-        let Some(measure) = self.runs.iter().filter(same).find(|other| other.subject == Subject::Loop) else {
+        let Some(measure) = self.runs.iter().filter(same).find(|other| other.subject == self.measure) else {
             return vec![f64::NAN; run.values.len()];
         };
         run.values.iter().zip(&measure.values).map(|(value, by)| value / by).collect()
@@ -150,22 +156,30 @@ struct Cell {
     best: f64,
     median: f64,
     spread: f64,
-    /// The median of each round's ratio to the hand-written loop of that round.
+    /// The median of each round's ratio to the measure of that round.
     ratio: f64,
 }
 
 impl Column {
     fn show_cell(&self, cell: &Cell) -> String {
+        if cell.median.is_nan() {
+            // Not every subject can count everything.
+            return "-".to_owned();
+        }
         let (median, best, spread) = (self.show(cell.median), self.show(cell.best), cell.spread * 100.0);
         format!("{median} ({best}, {spread:.0} %) {:.2}", cell.ratio)
     }
 
     fn show(&self, value: f64) -> String {
+        if value.is_nan() {
+            return "-".to_owned();
+        }
         format!("{value:.*}", self.decimals)
     }
 }
 
-fn print(line: &str) -> anyhow::Result<()> {
+/// A line on standard output.
+pub(crate) fn print(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}").context("print the report")
 }
 

@@ -40,6 +40,11 @@ pub(crate) fn quantile(sorted: &[u64], share: f64) -> u64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of one run are far below 2^52")]
+pub(crate) fn to_f64(number: u64) -> f64 {
+    number as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

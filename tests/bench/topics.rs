@@ -25,6 +25,9 @@ pub(crate) enum Shape {
     /// ORDERs of about 100 bytes in six partitions.
     #[value(name = "100x6")]
     SmallOnSix,
+    /// ORDERs of about 100 bytes in a hundred partitions.
+    #[value(name = "100x100")]
+    SmallOnHundred,
     /// ORDERs of 512 bytes in one partition.
     #[value(name = "512x1")]
     LargeOnOne,
@@ -38,12 +41,13 @@ impl Shape {
         match self {
             Self::SmallOnOne | Self::LargeOnOne => 1,
             Self::SmallOnSix | Self::LargeOnSix => 6,
+            Self::SmallOnHundred => 100,
         }
     }
 
     pub(crate) fn payload(self) -> Vec<u8> {
         match self {
-            Self::SmallOnOne | Self::SmallOnSix => order::payload(0),
+            Self::SmallOnOne | Self::SmallOnSix | Self::SmallOnHundred => order::payload(0),
             Self::LargeOnOne | Self::LargeOnSix => order::payload(512),
         }
     }
@@ -52,6 +56,7 @@ impl Shape {
         match self {
             Self::SmallOnOne => "100x1",
             Self::SmallOnSix => "100x6",
+            Self::SmallOnHundred => "100x100",
             Self::LargeOnOne => "512x1",
             Self::LargeOnSix => "512x6",
         }
@@ -60,12 +65,21 @@ impl Shape {
 
 /// A new topic of `shape` with `records` records, spread evenly over its partitions, all acknowledged.
 pub(crate) async fn filled(kafka: &Kafka, shape: Shape, records: usize) -> anyhow::Result<String> {
-    let topic = unique(&format!("bench-{}", shape.name()));
-    kafka.create_topic(&topic, shape.partitions()).await?;
+    filled_with(kafka, shape.partitions(), &shape.payload(), records).await
+}
+
+/// The same with any payload and number of partitions.
+pub(crate) async fn filled_with(
+    kafka: &Kafka,
+    partitions: i32,
+    payload: &[u8],
+    records: usize,
+) -> anyhow::Result<String> {
+    let topic = unique("bench");
+    kafka.create_topic(&topic, partitions).await?;
     let producer = producer(kafka, &[("linger.ms", "20"), ("batch.size", "1000000"), ("acks", "1")])?;
-    let payload = shape.payload();
-    for partition in (0..shape.partitions()).cycle().take(records) {
-        send(&producer, &topic, partition, &payload)?;
+    for partition in (0..partitions).cycle().take(records) {
+        send(&producer, &topic, partition, payload)?;
     }
     producer.flush(DEADLINE).context("fill a topic")?;
     producer.context().outcome()?;
@@ -124,6 +138,35 @@ pub(crate) fn drive(
     producer.context().outcome()?;
     late.sort_unstable();
     Ok(late)
+}
+
+/// Produces `rate` traced records per second, one partition after the other, until told to stop; answers how many each
+/// partition got, all acknowledged.
+pub(crate) fn trickle(
+    kafka: &Kafka,
+    topic: &str,
+    partitions: i32,
+    rate: u32,
+    stop: &AtomicBool,
+) -> anyhow::Result<u64> {
+    let producer = producer(kafka, &[("linger.ms", "0"), ("acks", "1")])?;
+    let period = 1_000_000_000 / u64::from(rate.max(1));
+    let start = monotonic_nanos();
+    let mut number = 0;
+    while !stop.load(Ordering::Acquire) {
+        for partition in 0..partitions {
+            let due =
+                start + (number * u64::from(partitions.unsigned_abs()) + u64::from(partition.unsigned_abs())) * period;
+            while let Some(wait) = due.checked_sub(monotonic_nanos()).filter(|wait| *wait > 0) {
+                std::thread::park_timeout(Duration::from_nanos(wait));
+            }
+            send(&producer, topic, partition, &order::traced_payload(partition, number))?;
+        }
+        number += 1;
+    }
+    producer.flush(DEADLINE).context("end the trickle")?;
+    producer.context().outcome()?;
+    Ok(number)
 }
 
 fn producer(kafka: &Kafka, settings: &[(&str, &str)]) -> anyhow::Result<ThreadedProducer<Deliveries>> {

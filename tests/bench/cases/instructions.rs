@@ -13,9 +13,9 @@ use anyhow::Context as _;
 
 use super::{Plan, assignment};
 use crate::child;
+use crate::protocol::{Assignment, Figures, Measure, Subject};
 use crate::report::{Column, Report, Run};
 use crate::statistics::Better;
-use crate::subject::{Assignment, Figures, Measure};
 use crate::topics;
 
 /// The columns of the table.
@@ -27,27 +27,30 @@ pub(crate) const COLUMNS: [Column; 2] = [
 const SHORT: usize = 10_000;
 const LONG: usize = 110_000;
 
+const SUBJECTS: [Subject; 3] = [Subject::Loop, Subject::Stream, Subject::Listener];
+
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     let found = tokio::process::Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().await;
     anyhow::ensure!(found.is_ok_and(|status| status.success()), "this case counts with callgrind: install valgrind");
     let kafka = support::broker();
     let folder = tempfile::tempdir()?;
     let long = plan.records.unwrap_or(LONG).max(2 * SHORT);
-    report.begin(&COLUMNS)?;
+    report.begin(&COLUMNS, Subject::Loop)?;
     for shape in &plan.shapes {
         let short_topic = topics::filled(kafka, *shape, SHORT).await?;
         let long_topic = topics::filled(kafka, *shape, long).await?;
         for round in 0..plan.rounds {
-            for subject in plan.subjects(round) {
+            for subject in plan.subjects(round, &SUBJECTS) {
                 let count = async |topic: &str, records: usize| {
-                    let measure = Measure::Records { warm_up: 0, records: u64::try_from(records)? };
+                    let records = u64::try_from(records)?;
+                    let measure = Measure::Records { warm_up: 0, records, produced: records };
                     count(&assignment(subject, kafka, topic, measure), folder.path()).await
                 };
                 let (few, _) = count(&short_topic, SHORT).await?;
                 let (many, figures) = count(&long_topic, long).await?;
                 let additional = u32::try_from(long - SHORT)?;
                 let values = values(many.saturating_sub(few), additional, &figures);
-                report.run(Run { round, setting: shape.name(), subject, values, figures })?;
+                report.run(Run { round, setting: shape.name().to_owned(), subject, values, figures: Some(figures) })?;
             }
         }
         report.summarize(shape.name())?;
@@ -59,7 +62,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> 
 
 #[expect(clippy::cast_precision_loss, reason = "instructions of one run are far below 2^52")]
 fn values(instructions: u64, records: u32, figures: &Figures) -> Vec<f64> {
-    vec![instructions as f64 / f64::from(records), figures.allocations_per_record]
+    vec![instructions as f64 / f64::from(records), figures.allocations_per_record.unwrap_or(f64::NAN)]
 }
 
 /// Instructions of all threads from the start of the subject's process to its end.

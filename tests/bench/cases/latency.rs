@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 use super::{Plan, assignment};
 use crate::child;
+use crate::protocol::{Figures, Latency, Measure, Subject};
 use crate::report::{Column, Report, Run};
 use crate::statistics::{Better, quantile};
-use crate::subject::{Figures, Latency, Measure, Subject};
 use crate::topics::{OpenLoop, drive};
 
 /// The columns of the table.
@@ -29,9 +29,11 @@ const RATE: u32 = 5_000;
 const SECONDS: usize = 10;
 const PARTITIONS: i32 = 6;
 
+const SUBJECTS: [Subject; 3] = [Subject::Loop, Subject::Stream, Subject::Listener];
+
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     let kafka = support::broker();
-    report.begin(&COLUMNS)?;
+    report.begin(&COLUMNS, Subject::Loop)?;
     let measured = plan.records.unwrap_or(RATE as usize * SECONDS);
     let one = async |subject: Subject| {
         let topic = support::unique("bench-latency");
@@ -51,9 +53,15 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> 
     // Not reported: the broker's own code gets warm in it.
     one(Subject::Loop).await?;
     for round in 0..plan.rounds {
-        for subject in plan.subjects(round) {
+        for subject in plan.subjects(round, &SUBJECTS) {
             let (figures, late) = one(subject).await?;
-            report.run(Run { round, setting: "5000/s", subject, values: values(&figures, late)?, figures })?;
+            report.run(Run {
+                round,
+                setting: "5000/s".to_owned(),
+                subject,
+                values: values(&figures, late)?,
+                figures: Some(figures),
+            })?;
         }
     }
     report.summarize("5000/s")
@@ -61,6 +69,6 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> 
 
 fn values(figures: &Figures, late: Duration) -> anyhow::Result<Vec<f64>> {
     let Latency { p50, p99, p999, max } = figures.latency.context("a subject measured no latency")?;
-    let (cpu, sleeps) = (figures.cpu_micros_per_record, figures.sleeps_per_record);
+    let (cpu, sleeps) = (figures.cpu_micros_per_record, figures.sleeps_per_record.unwrap_or(f64::NAN));
     Ok(vec![p50, p99, p999, max, cpu, sleeps, late.as_secs_f64() * 1e3])
 }

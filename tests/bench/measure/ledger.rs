@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::monotonic_nanos;
+use super::{monotonic_nanos, trace};
 use crate::order::Order;
 
 static LEDGER: OnceLock<Ledger> = OnceLock::new();
@@ -16,12 +17,19 @@ pub(crate) fn handled(order: &Order) {
         NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
     });
     let ledger = Ledger::get();
-    if order.quantity == Order::MEASURED {
-        ledger.measure(monotonic_nanos().saturating_sub(order.price));
+    match order.quantity {
+        Order::MEASURED => ledger.measure(monotonic_nanos().saturating_sub(order.price)),
+        Order::TRACED => trace::write(order),
+        _ => {}
     }
     std::hint::black_box(order);
     // One shard has nearly always one writer, so this is as cheap as an addition.
     ledger.counts[SHARD.with(|shard| *shard)].0.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What a handler waits for where it has something to wait for. tokio's clock has steps of a millisecond.
+pub(crate) async fn work(micros: u64) {
+    tokio::time::sleep(Duration::from_micros(micros)).await;
 }
 
 /// Written by handlers, read by the process's main thread.

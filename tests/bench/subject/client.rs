@@ -2,7 +2,7 @@
 
 use rdkafka::ClientConfig;
 
-use super::Assignment;
+use crate::protocol::Assignment;
 
 /// librdkafka settings of every subject.
 pub(crate) const SETTINGS: [(&str, &str); 6] = [
@@ -22,7 +22,7 @@ pub(super) fn config(assignment: &Assignment) -> ClientConfig {
         .set("group.id", &assignment.group)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false");
-    for (name, value) in SETTINGS {
+    for (name, value) in &assignment.client {
         config.set(name, value);
     }
     config
