@@ -69,6 +69,13 @@ impl CommitCoordinator {
             let answer = Answer { serial, is_final, code, is_shared, generation_is_over, sent_at, now };
             events.push(self.settle(entry, &answer));
         }
+        let lost = events.iter().find_map(|event| match event {
+            CommitEvent::Lost { code, .. } => Some(*code),
+            _ => None,
+        });
+        if let Some(code) = lost {
+            self.fence_all(code, &mut events);
+        }
         if let Membership::Doubted { since, refused, not_before } = &mut self.membership
             && serial > *since
         {
@@ -102,6 +109,14 @@ impl CommitCoordinator {
         };
         self.any_asked |= partition.asked_since.is_some();
         event
+    }
+
+    /// It is the member that is out of the group, whichever of its partitions the request was about.
+    fn fence_all(&mut self, code: i32, events: &mut Vec<CommitEvent>) {
+        for (topic_partition, partition) in self.partitions.iter_mut().filter(|(_, partition)| !partition.fenced) {
+            partition.fence();
+            events.push(CommitEvent::Lost { topic_partition: topic_partition.clone(), epoch: partition.epoch, code });
+        }
     }
 
     /// Whether `ILLEGAL_GENERATION` means the end of the membership. Any other code tells that it goes on.
@@ -139,8 +154,7 @@ impl Partition {
         match verdict {
             Verdict::Fenced => {
                 self.refuse(answer, RETRY_FIRST, RETRY_MAX);
-                self.fenced = true;
-                self.asked_since = None;
+                self.fence();
                 CommitEvent::Lost { topic_partition, epoch, code }
             }
             Verdict::Failed if answer.is_shared => {
@@ -174,6 +188,11 @@ impl Partition {
             self.asked_since = earlier(self.asked_since, asked_since.or(Some(answer.now)));
         }
         CommitEvent::Overtaken { topic_partition, offset }
+    }
+
+    fn fence(&mut self) {
+        self.fenced = true;
+        self.asked_since = None;
     }
 
     fn refuse(&mut self, answer: &Answer, first: Duration, max: Duration) {

@@ -101,12 +101,16 @@ fn the_final_commit_is_tried_once_when_there_is_no_time_left() {
 }
 
 #[test]
-fn a_refused_or_fenced_partition_ends_its_final_commit_at_once() {
-    let mut bench = Bench::batch();
-    let deadline = bench.now + Duration::from_secs(5);
-    let serial = bench.done(0, 20).done(1, 20).final_send(deadline, &[(0, 20), (1, 20)]);
-    bench.codes(serial, &[(0, code::UNKNOWN_TOPIC_OR_PART), (1, code::UNKNOWN_MEMBER_ID)]);
-    assert_eq!(bench.final_outcomes(deadline), [CommitOutcome::Failed, CommitOutcome::Fenced]);
+fn a_refused_partition_ends_its_final_commit_at_once_and_a_fenced_member_that_of_all() {
+    use CommitOutcome::{Committed, Failed, Fenced};
+    let answers = [(code::UNKNOWN_TOPIC_OR_PART, [Failed, Committed]), (code::UNKNOWN_MEMBER_ID, [Fenced, Fenced])];
+    for (code, outcomes) in answers {
+        let mut bench = Bench::batch();
+        let deadline = bench.now + Duration::from_secs(5);
+        let serial = bench.done(0, 20).done(1, 20).final_send(deadline, &[(0, 20), (1, 20)]);
+        bench.codes(serial, &[(0, code), (1, code::NO_ERROR)]);
+        assert_eq!(bench.final_outcomes(deadline), outcomes);
+    }
 }
 
 #[test]

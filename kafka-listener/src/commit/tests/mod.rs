@@ -303,13 +303,26 @@ fn fenced_members_lose_their_partitions_and_send_nothing_more() {
     for code in [25, 82, 110, -150, -144, -142] {
         let mut bench = Bench::batch();
         let serial = bench.done(0, 20).sends(&[(0, 20)]);
-        let lost = CommitEvent::Lost { topic_partition: key(0), epoch: Epoch::FIRST, code };
-        assert_eq!(bench.answer(serial, &Err(code)), [lost]);
+        let lost = |partition| CommitEvent::Lost { topic_partition: key(partition), epoch: Epoch::FIRST, code };
+        assert_eq!(bench.answer(serial, &Err(code)), [lost(0), lost(1)]);
         bench.wait(60_000).done(0, 30).sends_nothing();
         assert!(!bench.commits.stalled(&key(0), bench.now));
         bench.commits.assign(key(0), Epoch::FIRST.next(), Some(offset(10)));
         assert!(bench.commits.progress(&key(0), Epoch::FIRST.next(), Some(offset(11)), 1));
         bench.sends(&[(0, 11)]);
+    }
+}
+
+#[test]
+fn a_member_that_is_fenced_loses_also_what_the_request_was_not_about() {
+    for code in [25, 82, 110, -150, -144, -142] {
+        let mut bench = Bench::batch();
+        let serial = bench.done(0, 20).sends(&[(0, 20)]);
+        bench.done(1, 20);
+        let lost = |partition| CommitEvent::Lost { topic_partition: key(partition), epoch: Epoch::FIRST, code };
+        assert_eq!(bench.codes(serial, &[(0, code)]), [lost(0), lost(1)]);
+        bench.wait(60_000).done(1, 30).sends_nothing();
+        assert_eq!(bench.commits.settled(&key(1)), Some(CommitOutcome::Fenced));
     }
 }
 
@@ -371,7 +384,7 @@ fn an_illegal_generation_is_the_echo_of_a_rebalance_unless_it_lasts() {
     while !lost {
         let serial = bench.sends(&[(0, 20)]);
         let events = bench.answer(serial, &Err(code::ILLEGAL_GENERATION));
-        lost = matches!(events[..], [CommitEvent::Lost { .. }]);
+        lost = matches!(events[..], [CommitEvent::Lost { .. }, ..]);
         bench.wait(1_000);
     }
     let lasted = bench.now.saturating_since(began);
